@@ -1,0 +1,61 @@
+"""Progress on the terminal: bars with rate and time left, and single lines; all of it on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+from warmstart.progress import Task
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="progress.data.speed")
+
+
+class _Bar:
+    def __init__(self, bars: Progress, task: RichTask) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._bars.update(self._task.id, advance=amount, note=note or self._task.fields["note"])
+
+
+class Terminal:
+    """Draws bars where stderr is a terminal; elsewhere it only says the lines."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str) -> Iterator[Task]:
+        """Yield the bar of one piece of work; it disappears when the work is done."""
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        with bars:
+            identity = bars.add_task(label, total=total, unit=unit, note="")
+            yield _Bar(bars, bars.tasks[bars.task_ids.index(identity)])
+
+    def say(self, line: str) -> None:
+        """Show one line for good; model output in it cannot steer the terminal."""
+        self._console.print(Text(_plain(line)))
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text if c in "\n\t" or (c.isprintable()))

@@ -1,0 +1,367 @@
+"""The recipe: its schema, its loading, and all that is wrong with it in one message.
+
+Every field is documented once, here; the line under it says what it is, its unit, where its default
+comes from and its twin in TRL. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from warmstart.errors import ConfigError
+from warmstart.rewards import STAGE_WEIGHTS
+from warmstart.tags import Tags
+from warmstart.trl_fields import GRPO_FIELDS, OWNED, SFT_FIELDS
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(_Section):
+    """Which model is trained."""
+
+    name: str
+    """``tiny`` (the base that ships with warmstart), a folder, or a Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto``: float32 on CPU, bfloat16 from compute capability 8.0 on, else float16."""
+    end_token: str | None = None
+    """The token that ends a turn, if not the tokenizer's (Qwen2.5 *base* never learnt ``<|im_end|>``)."""
+
+
+class PromptConfig(_Section):
+    """How a problem is put to the model."""
+
+    reasoning_tag: str = "reasoning"
+    """Name of the first block (``think`` for R1's own format)."""
+    answer_tag: str = "answer"
+    """Name of the second block."""
+    instructions: str | None = None
+    """What asks for the format; by default the format itself with a line in each block."""
+    role: Literal["auto", "system", "user"] = "auto"
+    """The turn the instructions stand in; ``auto`` takes the system turn where the template has one."""
+    enable_thinking: bool | None = None
+    """The thinking switch of Qwen3's template; None leaves it."""
+
+    @model_validator(mode="after")
+    def _tags_are_usable(self) -> PromptConfig:
+        _ = self.tags
+        return self
+
+    @property
+    def tags(self) -> Tags:
+        """The tags of the format."""
+        return Tags(self.reasoning_tag, self.answer_tag)
+
+
+class ColumnMap(_Section):
+    """Which column of the data is what."""
+
+    question: str = "question"
+    """The problem's text."""
+    answer: str = "answer"
+    """The gold answer; a worked solution that ends in ``#### N`` will do."""
+    rationale: str | None = None
+    """A worked solution, for SFT."""
+    id: str | None = None
+    """What names a problem; by default the row number."""
+
+
+class DataConfig(_Section):
+    """Where the problems come from."""
+
+    source: Literal["synthetic", "gsm8k", "hub", "files"]
+    """``synthetic`` generates; ``gsm8k`` is openai/gsm8k or a folder of its jsonl; ``hub`` any data set; ``files`` any jsonl, csv or parquet."""
+    path: str | None = None
+    """gsm8k: the folder (None: from the Hub). hub: the data set's id. files: the training file."""
+    eval_path: str | None = None
+    """files: the held-out file; None holds out the last problems of the training file."""
+    subset: str | None = None
+    """hub: the configuration of the data set."""
+    train_split: str = "train"
+    """hub: the split that is trained on."""
+    eval_split: str = "test"
+    """hub: the split that is held out."""
+    columns: ColumnMap = ColumnMap()
+    """hub and files: which column is what."""
+    train_problems: Positive | None = None
+    """How many problems are trained on, drawn by the seed; None takes all (synthetic: 4,000)."""
+
+    @model_validator(mode="after")
+    def _hub_and_files_need_a_path(self) -> DataConfig:
+        if self.source in ("hub", "files") and self.path is None:
+            raise ValueError(f"data.path is needed with data.source={self.source}")
+        return self
+
+
+class LoraConfig(_Section):
+    """The adapter (LoRA, arXiv:2106.09685), the same one through SFT and GRPO."""
+
+    rank: Positive = 16
+    """Rank of the update. PEFT: ``r``."""
+    alpha: Positive = 32
+    """The update is scaled by alpha/rank. PEFT: ``lora_alpha``."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout in the adapter; 0 keeps sampling and training the same policy. PEFT: ``lora_dropout``."""
+    target_modules: str | list[str] = "all-linear"
+    """The adapted layers; all linear ones match full fine-tuning best (TRL, LoRA without regret)."""
+
+
+class SftConfig(_Section):
+    """The warm start: QLoRA supervised fine-tuning on rationales in the tags."""
+
+    enabled: bool = True
+    """False starts GRPO from the base."""
+    problems: Positive
+    """How many rationales are used; a few hundred teach the format, more wear down the skill."""
+    steps: Positive
+    """Optimizer steps. TRL: ``max_steps``."""
+    batch_size: Positive = 16
+    """Rows per optimizer step."""
+    micro_batch: Positive | None = None
+    """Rows per forward pass; None takes the whole batch. TRL: ``per_device_train_batch_size``."""
+    learning_rate: Rate = 2e-4
+    """QLoRA's own (arXiv:2305.14314, up to 13B); about ten times that of full fine-tuning."""
+    warmup_ratio: Share = 0.1
+    """Share of the steps over which the rate rises."""
+    quantization: Literal["nf4", "none"] = "nf4"
+    """``nf4``: the base in 4 bits, double quantisation; it works on CPU too."""
+    gradient_checkpointing: bool = True
+    """Less memory for a quarter more time."""
+    trl: dict[str, Any] = {}
+    """Any other field of TRL's ``SFTConfig``."""
+
+
+class GrpoConfig(_Section):
+    """Group Relative Policy Optimization (arXiv:2402.03300)."""
+
+    steps: Positive
+    """Optimizer steps, each on freshly generated completions. TRL: ``max_steps``."""
+    problems_per_step: Positive
+    """Problems per optimizer step, over all processes."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Completions per problem. TRL: ``num_generations``."""
+    micro_batch: Positive | None = None
+    """Completions per forward pass and device; None takes all. TRL: ``per_device_train_batch_size``."""
+    learning_rate: Rate = 1e-5
+    """LoRA wants about ten times full fine-tuning's 1e-6 (TRL, LoRA without regret)."""
+    lr_schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    """TRL: ``lr_scheduler_type``."""
+    warmup_ratio: Share = 0.03
+    """Share of the steps over which the rate rises."""
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL penalty to the starting policy, in nats per token; 0 loads no reference. TRL: ``beta``."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of sampling; 1 is the policy itself. TRL: ``temperature``."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling; below 1 what is sampled is not what is trained. TRL: ``top_p``."""
+    max_completion_tokens: Positive
+    """The cap of a completion, in tokens. TRL: ``max_completion_length``."""
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
+    """How token losses are averaged (arXiv:2503.14476 for dapo). TRL: ``loss_type``."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What advantages are divided by. TRL: ``scale_rewards``."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.2
+    """Gradient clipping; 0.1 to 0.2 was seen to be steadier than 1. TRL: ``max_grad_norm``."""
+    stage: Literal["shape", "format", "solve"] = "solve"
+    """The row of reward weights: `warmstart.rewards.STAGE_WEIGHTS`."""
+    reward_weights: dict[str, float] | None = None
+    """Weights that differ from the stage's, by reward name. TRL: ``reward_weights``."""
+    quantization: Literal["none", "nf4"] = "none"
+    """``nf4`` trains on the 4-bit base too: less memory, slower generation."""
+    gradient_checkpointing: bool = True
+    """Less memory for a quarter more time. TRL: ``gradient_checkpointing``."""
+    vllm: Literal["off", "colocate", "server"] = "off"
+    """Generate with vLLM. TRL: ``use_vllm``, ``vllm_mode``."""
+    trl: dict[str, Any] = {}
+    """Any other field of TRL's ``GRPOConfig``."""
+
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> GrpoConfig:
+        for name in self.reward_weights or {}:
+            if name not in STAGE_WEIGHTS[self.stage]:
+                raise ValueError(f"grpo.reward_weights.{name} is no reward; there are {', '.join(STAGE_WEIGHTS[self.stage])}")
+        return self
+
+    @model_validator(mode="after")
+    def _four_bits_cannot_be_merged_for_vllm(self) -> GrpoConfig:
+        if self.vllm != "off" and self.quantization == "nf4":
+            raise ValueError(
+                "grpo.vllm and grpo.quantization=nf4 do not go together: TRL merges the adapter into the base to hand it to "
+                "vLLM, and merging into 4 bits rounds the update away; set grpo.quantization=none"
+            )
+        return self
+
+
+class EvalConfig(_Section):
+    """Measuring on held-out problems."""
+
+    problems: Positive
+    """How many held-out problems."""
+    samples: Annotated[int, Field(ge=0)] = 4
+    """Sampled completions per problem, beside the greedy one."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the samples."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the samples."""
+    max_completion_tokens: Positive | None = None
+    """The cap of a completion, in tokens; None takes GRPO's."""
+    batch_size: Positive = 64
+    """Completions generated at once."""
+    unseen_problems: Annotated[int, Field(ge=0)] = 0
+    """synthetic: problems of families that are never trained on, reported beside."""
+
+
+class Recipe(_Section):
+    """Everything a run does."""
+
+    name: str
+    """What the run is called."""
+    description: str = ""
+    """One line for `warmstart recipes`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of data, adapter, sampling and training."""
+    model: ModelConfig
+    prompt: PromptConfig = PromptConfig()
+    data: DataConfig
+    lora: LoraConfig = LoraConfig()
+    sft: SftConfig
+    grpo: GrpoConfig
+    eval: EvalConfig
+
+    @model_validator(mode="after")
+    def _extra_fields_are_trls(self) -> Recipe:
+        for section, extra, known in (("sft", self.sft.trl, SFT_FIELDS), ("grpo", self.grpo.trl, GRPO_FIELDS)):
+            for key in extra:
+                if key in OWNED[section]:
+                    raise ValueError(f"{section}.trl.{key} is set by {OWNED[section][key]}; set that instead")
+                if key not in known:
+                    raise ValueError(f"{section}.trl.{key} is no field of TRL's config{_did_you_mean(key, known)}")
+        return self
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the packaged recipes, ``tiny`` first."""
+    names = [entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")]
+    return sorted(names, key=lambda name: (name != "tiny", name))
+
+
+def recipe_text(name_or_path: str | Path) -> str:
+    """Return the YAML of a packaged recipe or a file.
+
+    Raises:
+        ConfigError: If there is neither.
+    """
+    packaged = _folder() / f"{name_or_path}.yaml"
+    if str(name_or_path) in list_recipes():
+        return packaged.read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"there is no recipe {str(name_or_path)!r}{_did_you_mean(str(name_or_path), list_recipes())}",
+            f"packaged: {', '.join(list_recipes())}; or give a readable YAML file",
+        ) from error
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return a packaged recipe or a YAML file with ``a.b=value`` overrides applied; later ones win.
+
+    Raises:
+        ConfigError: With everything that is wrong, each by its key as typed.
+    """
+    try:
+        values = yaml.safe_load(recipe_text(name_or_path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name_or_path} is not YAML: {error}", "compare it with `warmstart recipes show tiny`") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", "compare it with `warmstart recipes show tiny`")
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = list(_problems(error))
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise ConfigError(f"{name_or_path} has {count}:{lines}", "`warmstart recipes show tiny` shows a whole recipe") from error
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """Return every setting of the recipe as JSON can hold it."""
+    return recipe.model_dump(mode="json")
+
+
+def _folder() -> Any:  # noqa: ANN401
+    return resources.files("warmstart") / "recipes"
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override!r} has no '='", "write --set grpo.steps=20")
+    *sections, last = key.strip().split(".")
+    place = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} has no fields inside", "write --set grpo.steps=20")
+        place = inner
+    try:
+        place[last] = _scalar(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML", "quote it, as in --set 'data.path=\"a: b\"'") from error
+
+
+def _scalar(text: str) -> Any:  # noqa: ANN401
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        # YAML 1.1 takes 1e-5 for a text, because its floats need a point.
+        try:
+            return float(value) if any(c.isdigit() for c in value) else value
+        except ValueError:
+            return value
+    return value
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for found in error.errors():
+        key = ".".join(str(part) for part in found["loc"])
+        message = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "extra_forbidden":
+            yield f"{key}: there is no such field{_did_you_mean(str(found['loc'][-1]), _fields(found['loc'][:-1]))}"
+        elif found["type"] == "missing":
+            yield f"{key}: is needed"
+        elif found["type"] == "value_error":
+            yield message
+        else:
+            yield f"{key}: {found['input']!r} does not do; {message[0].lower()}{message[1:]}"
+
+
+def _fields(section: Sequence[int | str]) -> list[str]:
+    model: Any = Recipe
+    for part in section:
+        field = model.model_fields.get(part)
+        model = field.annotation if field is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)
+
+
+def _did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any] | frozenset[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

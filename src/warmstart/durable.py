@@ -1,0 +1,134 @@
+"""Files that survive a kill: replaced whole, or grown by whole lines.
+
+JSON is ASCII, so that a lone surrogate comes back as it was, and strict: a number that is not finite is
+written as null. Parquet is for rows of completions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from warmstart.errors import RunDirError
+
+TEMPORARY = ".tmp"
+"""How the name of a file that is still being written ends."""
+
+Row = dict[str, Any]
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write the whole file or nothing: into a neighbour, to the disk, then into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one JSON line and hand it to the operating system at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write((to_json(line) + "\n").encode("ascii"))
+        file.flush()
+
+
+def read_lines(path: Path) -> list[Row]:
+    """Return the JSON lines of a file; none if it is missing. A torn last line is left out.
+
+    Raises:
+        RunDirError: If any other line is not JSON.
+    """
+    if not path.exists():
+        return []
+    complete, _, _torn = path.read_bytes().rpartition(b"\n")
+    rows: list[Row] = []
+    for number, line in enumerate(complete.split(b"\n") if complete else [], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RunDirError(
+                f"{path} line {number} is not JSON: {error}", "it was changed by hand; remove that line"
+            ) from error
+    return rows
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off what follows the last newline, or the next line would be glued to it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    complete, newline, torn = content.rpartition(b"\n")
+    if torn:
+        replace(path, complete + newline)
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """Return strict JSON of plain values, numpy's, paths and containers of them."""
+    # ASCII only: a lone surrogate is written as its escape and comes back as it was.
+    return json.dumps(_finite(value), ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def _finite(value: object) -> object:
+    """Return plain JSON values: containers and numpy scalars unpacked, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _finite(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as parquet. A lone surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
+    # Imported here: pyarrow takes longer to import than `warmstart --help` may.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = pa.table({name: _column([row.get(name) for row in rows]) for name in columns})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    replace(path, sink.getvalue().to_pybytes())
+
+
+def _column(values: list[Any]) -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
+    if any(isinstance(value, dict) for value in values):
+        # Named numbers, for instance a completion's rewards; an absent or undecided one is null.
+        names = dict.fromkeys(name for value in values if value for name in value)
+        return pa.array(values, type=pa.struct([(name, pa.float64()) for name in names]))
+    return pa.array([_encodable(value) for value in values])
+
+
+def _encodable(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # Pairing surrogates first keeps a character that came as two halves.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a parquet file; none if it is missing."""
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return []
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows

@@ -1,0 +1,51 @@
+"""Where a run took place: versions, machine, memory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from typing import Any
+
+PACKAGES = (
+    "warmstart", "torch", "trl", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "math-verify", "numpy",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Return the installed version of everything that can change a result; missing packages are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """Return what ``environment.json`` holds."""
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "gpus": _gpus(),
+    }
+
+
+def _gpus() -> list[dict[str, Any]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"name": gpu.name, "memory_gb": round(gpu.total_memory / 1e9, 1)} for gpu in found]
+
+
+def peak_rss_gb() -> float:
+    """Return the most memory this process has held so far, in GB (10⁹ bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

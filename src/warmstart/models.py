@@ -1,0 +1,139 @@
+"""The one place where weights are loaded, quantised, adapted and merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from warmstart.errors import ModelError
+
+Quantization = Literal["none", "nf4"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+TINY = "tiny"
+
+
+def model_path(name: str) -> str:
+    """Return where ``name`` is loaded from: the packaged base for ``tiny``, else the folder or Hub id itself."""
+    if name == TINY and not Path(name).is_dir():
+        return str(resources.files("warmstart") / "tiny_base")
+    return name
+
+
+def pick_dtype(dtype: Dtype) -> torch.dtype:
+    """Return the torch dtype; ``auto`` is float32 on CPU, bfloat16 from compute capability 8.0 on, else float16.
+
+    The capability decides, not ``torch.cuda.is_bf16_supported()``: that says yes on a T4, which only
+    emulates it.
+    """
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model.
+
+    Raises:
+        ModelError: If it cannot be found or read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(model_path(name), revision=revision)
+    except (OSError, ValueError) as error:
+        raise _unloadable(name, error) from error
+
+
+def load_base(
+    name: str, *, revision: str | None = None, dtype: Dtype = "auto", quantization: Quantization = "none"
+) -> PreTrainedModel:
+    """Return the base model on the default device, without an adapter.
+
+    ``nf4`` loads bitsandbytes' 4-bit NormalFloat with double quantisation (QLoRA, arXiv:2305.14314);
+    it works on CPU too.
+
+    Raises:
+        ModelError: If it cannot be found or read.
+    """
+    chosen = pick_dtype(dtype)
+    extra: dict[str, Any] = {}
+    if quantization == "nf4":
+        extra["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=chosen
+        )
+    if torch.cuda.is_available():
+        extra["device_map"] = {"": torch.cuda.current_device()}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_path(name), revision=revision, dtype=chosen, **extra)
+    except (OSError, ValueError) as error:
+        raise _unloadable(name, error) from error
+    return model  # type: ignore[no-any-return]
+
+
+def add_adapter(
+    model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, target_modules: str | Sequence[str], seed: int
+) -> PeftModel:
+    """Return ``model`` with a fresh LoRA adapter (arXiv:2106.09685); it changes nothing until trained (B = 0)."""
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)  # type: ignore[return-value]
+
+
+def continue_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """Return ``model`` with a saved adapter that goes on training.
+
+    Raises:
+        ModelError: If the adapter does not load, or would be frozen (PEFT's default).
+    """
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"the adapter in {folder} does not fit this base model: {error}", "train it again on this base") from error
+    if trainable_parameters(adapted) == 0:
+        raise ModelError(f"the adapter in {folder} has no trainable parameters", "train it again; it may hold no LoRA weights")
+    return adapted  # type: ignore[no-any-return]
+
+
+def load_merged(name: str, adapter: Path | None, *, revision: str | None = None, dtype: Dtype = "auto") -> PreTrainedModel:
+    """Return an unquantised base with the adapter merged into it, to generate with; never to train on.
+
+    The base is loaded for this alone, so nothing drifts: merging in place and back is not exact.
+    """
+    model = load_base(name, revision=revision, dtype=dtype)
+    if adapter is None:
+        return model
+    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    return merged  # type: ignore[no-any-return]
+
+
+def trainable_parameters(model: torch.nn.Module) -> int:
+    """Return how many numbers training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return every token that ends a completion: the tokenizer's end of turn and those the model declares."""
+    declared = model.generation_config.eos_token_id if model.generation_config is not None else None
+    declared = [] if declared is None else [declared] if isinstance(declared, int) else list(declared)
+    return sorted({int(tokenizer.eos_token_id), *declared})
+
+
+def _unloadable(name: str, error: Exception) -> ModelError:
+    first = str(error).strip().split("\n")[0]
+    return ModelError(
+        f"model.name {name!r} could not be loaded: {first}",
+        "give a folder with config.json and safetensors, or a Hub id with the network on (HF_HUB_OFFLINE unset)",
+    )

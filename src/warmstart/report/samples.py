@@ -1,0 +1,165 @@
+"""Which problems the report shows before and after, and how: by rule, so that nobody picks cherries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from warmstart.report.text import Segment, segments, visible
+from warmstart.summary import STAGE_NAMES
+
+SHOWN = 12
+_BY = {"warmup": "SFT", "grpo": "GRPO"}
+_LOST, _NEVER, _ALWAYS = "lost by {}", "never right", "right all along"
+_GAINED = "gained by {}"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One model's completion of a shown problem; ``grade`` is ``right``, ``partly`` or ``not-right``."""
+
+    stage: str
+    mark: str
+    verdict: str
+    grade: str
+    tokens: int
+    is_cut: bool
+    reasons: str
+    segments: list[Segment]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One problem with what every model of the run wrote."""
+
+    problem_id: str
+    kind: str
+    family: str
+    question: str
+    gold: str
+    completions: list[Completion]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a problem went over the stages, how many went so, and how many of them are shown."""
+
+    name: str
+    problems: int
+    shown: int
+
+
+def choose_samples(
+    rows: Mapping[str, Sequence[Row]], tags: Mapping[str, str]
+) -> tuple[list[Kind], list[Sample]]:
+    """Return how many problems got better, worse or stayed, and twelve of them.
+
+    Every kind that occurs is shown: losses and failures first get their places, then gains, then what
+    stayed right. Within a kind the order is that of a hash of the problem's id.
+
+    Args:
+        rows: The completions of each stage, in the order of the stages.
+        tags: The names of the blocks.
+    """
+    greedy = {stage: _greedy(stage_rows) for stage, stage_rows in rows.items()}
+    if not greedy:
+        return [], []
+    shared = set.intersection(*(set(found) for found in greedy.values()))
+    kinds: dict[str, list[str]] = {}
+    for problem_id in sorted(shared, key=_shuffled):
+        path = {stage: bool(found[problem_id]["strict"]) for stage, found in greedy.items()}
+        kinds.setdefault(_kind(path), []).append(problem_id)
+    shares = _places({kind: len(ids) for kind, ids in kinds.items()})
+    ordered = sorted(kinds, key=_order)
+    samples = [
+        _sample({stage: found[problem_id] for stage, found in greedy.items()}, kind, tags)
+        for kind in ordered
+        for problem_id in kinds[kind][: shares[kind]]
+    ]
+    return [Kind(kind, len(kinds[kind]), shares[kind]) for kind in ordered], samples
+
+
+def _greedy(rows: Sequence[Row]) -> dict[str, Row]:
+    return {row["problem_id"]: row for row in rows if row["mode"] == "greedy" and row["split"] == "eval"}
+
+
+def _shuffled(problem_id: str) -> str:
+    return hashlib.sha256(problem_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _kind(right: Mapping[str, bool]) -> str:
+    """Return how a problem went: ``right`` says for each stage, in order, whether it was solved."""
+    stages = list(right)
+    last = right[stages[-1]]
+    changes = [stage for before, stage in pairwise(stages) if right[before] != right[stage]]
+    if not changes:
+        return _ALWAYS if last else _NEVER
+    return (_GAINED if last else _LOST).format(_BY[changes[-1]])
+
+
+def _order(kind: str) -> tuple[int, str]:
+    """Later stages first, gains before losses, what did not change last."""
+    ranks = [
+        _GAINED.format("GRPO"),
+        _LOST.format("GRPO"),
+        _GAINED.format("SFT"),
+        _LOST.format("SFT"),
+        _NEVER,
+        _ALWAYS,
+    ]
+    return ranks.index(kind), kind
+
+
+def _places(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return how many of each kind are shown: in turn, the kinds that tell most first, until twelve are."""
+    turn = sorted(counts, key=lambda kind: (not kind.startswith("lost"), _order(kind)))
+    shown = dict.fromkeys(counts, 0)
+    left = min(SHOWN, sum(counts.values()))
+    while left:
+        for kind in turn:
+            if left and shown[kind] < counts[kind]:
+                shown[kind] += 1
+                left -= 1
+    return shown
+
+
+def _sample(rows: Mapping[str, Row], kind: str, tags: Mapping[str, str]) -> Sample:
+    first = next(iter(rows.values()))
+    steps = f"{first['steps']} steps" if first.get("steps") else ""
+    return Sample(
+        problem_id=visible(str(first["problem_id"]), head=80, tail=0),
+        kind=kind,
+        family=visible(", ".join(filter(None, (first.get("family"), steps))), head=80, tail=0),
+        question=visible(str(first["question"]), head=2000, tail=200),
+        gold=visible(str(first["gold"]), head=200, tail=0),
+        completions=[_completion(stage, row, tags) for stage, row in rows.items()],
+    )
+
+
+def _completion(stage: str, row: Row, tags: Mapping[str, str]) -> Completion:
+    mark, verdict = _verdict(row)
+    return Completion(
+        stage=STAGE_NAMES[stage],
+        mark=mark,
+        verdict=verdict,
+        grade="right" if row["strict"] else "partly" if row["lenient"] else "not-right",
+        tokens=int(row["tokens"]),
+        is_cut=not row["finished"],
+        reasons=visible(str(row.get("why_not_strict") or ""), head=300, tail=0),
+        segments=segments(visible(str(row["text"])), tags),
+    )
+
+
+def _verdict(row: Row) -> tuple[str, str]:
+    if row["strict"]:
+        return "✓", "right, in the exact format"
+    if row["lenient"]:
+        return "◐", "right, but not in the exact format"
+    words = {"wrong": ("✗", "wrong"), "undecided": ("?", "could not be told")}
+    mark, verdict = words.get(row["lenient_verdict"], ("–", "no answer"))
+    return mark, f"{verdict}, in the exact format" if row["format"] else verdict

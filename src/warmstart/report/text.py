@@ -1,0 +1,89 @@
+"""What models wrote, made fit to be looked at: everything visible, nothing interpreted, nothing endless."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+HEAD_CHARS = 6_000
+TAIL_CHARS = 1_000
+"""A longer text is shown by its beginning and its end: 36 of them have to fit into the page."""
+
+_BREAKS = re.compile(r" (?=%|[<>=] |of \d|points)|(?<=[<>=]) |(?<=\d of) |(?<=\d,) (?=[+−\d])")
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+class Segment(NamedTuple):
+    """A piece of a completion: a tag (``reasoning`` or ``answer``) or plain text (``""``)."""
+
+    kind: str
+    text: str
+
+
+def visible(text: str, *, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> str:
+    """Return the text with every character that cannot be seen spelt out, and its middle left out if long.
+
+    NUL becomes ``␀``, a right-to-left override ``[U+202E]``; line breaks and tabs stay.
+    """
+    if len(text) > head + tail:
+        left_out = len(text) - head - tail
+        text = f"{text[:head]}\n[… {left_out:,} characters left out …]\n{text[-tail:]}"
+    return text.translate({ord(char): _spelt(char) for char in set(text) if _is_invisible(char)})
+
+
+def _is_invisible(char: str) -> bool:
+    return char not in "\n\t" and unicodedata.category(char) in _INVISIBLE
+
+
+def _spelt(char: str) -> str:
+    code = ord(char)
+    return chr(0x2400 + code) if code < 0x20 else f"[U+{code:04X}]"
+
+
+def segments(text: str, tags: Mapping[str, str]) -> list[Segment]:
+    """Return the text cut at its exact tags.
+
+    Args:
+        text: As `visible` returns it.
+        tags: The names of the blocks, by what they are: ``{"reasoning": "think", "answer": "answer"}``.
+    """
+    kinds = {f"<{slash}{name}>": kind for kind, name in tags.items() for slash in ("", "/")}
+    cut = re.split("(" + "|".join(map(re.escape, kinds)) + ")", text)
+    return [Segment(kinds.get(piece, ""), piece) for piece in cut if piece]
+
+
+def tag_names(resolved: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the blocks of a run, the package's own where its recipe names none."""
+    found = resolved.get("prompt", {})
+    return {kind: str(found.get(f"{kind}_tag", kind)) for kind in ("reasoning", "answer")}
+
+
+def unbroken(sentence: str) -> str:
+    """Return a sentence in which no line ends between a number and what belongs to it."""
+    return _BREAKS.sub("\u00a0", sentence)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``"0.4 s"``, ``"12 s"``, ``"3 min 05 s"``, ``"2 h 10 min"``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    """Return nested settings as dotted names and texts."""
+    found: list[tuple[str, str]] = []
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            found += flat(inner, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", "–" if inner is None else str(inner)))
+    return found

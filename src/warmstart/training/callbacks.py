@@ -1,0 +1,94 @@
+"""What the trainers' logs become: lines of the run directory and the live line of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from warmstart.progress import Task
+
+Sink = Callable[[dict[str, Any]], None]
+"""Takes one line of metrics.jsonl."""
+
+_RENAMED = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "entropy": "entropy",
+    "kl": "kl",
+    "completions/mean_length": "completion_tokens",
+    "completions/clipped_ratio": "truncated_share",
+    "signal/live_share": "live_share",
+    "signal/all_fail_share": "all_fail_share",
+    "signal/all_pass_share": "all_pass_share",
+    "signal/undecided_share": "undecided_share",
+    "time/generate_s": "generate_s",
+    "time/score_s": "score_s",
+    "step_time": "step_s",
+}
+_REWARD = "rewards/"
+_MEAN = "/mean"
+
+
+class Metrics(TrainerCallback):  # type: ignore[misc]
+    """Writes one line per step and keeps the progress bar going."""
+
+    def __init__(self, stage: str, task: Task, sink: Sink) -> None:
+        self._stage = stage
+        self._task = task
+        self._sink = sink
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Take one log of the trainer; the closing summary of TRL is left out."""
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        line = metrics_line(self._stage, state.global_step, logs)
+        self._sink(line)
+        self._task.advance(1, live_line(line))
+
+
+def metrics_line(stage: str, step: int, logs: dict[str, Any]) -> dict[str, Any]:
+    """Return the line of metrics.jsonl for one log of a TRL trainer, in our words."""
+    line: dict[str, Any] = {"stage": stage, "step": step}
+    line |= {ours: logs[theirs] for theirs, ours in _RENAMED.items() if theirs in logs}
+    rewards = {
+        key.removeprefix(_REWARD).removesuffix(_MEAN): value
+        for key, value in logs.items()
+        if key.startswith(_REWARD) and key.endswith(_MEAN)
+    }
+    if rewards:
+        line["rewards"] = rewards
+    if "signal/generated_tokens" in logs:
+        line["generated_tokens"] = round(logs["signal/generated_tokens"])
+        if line.get("step_s"):
+            line["tokens_per_s"] = logs["signal/generated_tokens"] / line["step_s"]
+    return line
+
+
+def live_line(line: dict[str, Any]) -> str:
+    """Return the few numbers worth watching; the loss is none of them, since GRPO's is 0 by construction."""
+    if "reward" not in line:
+        return f"loss {line['loss']:.3f}" if line.get("loss") is not None else ""
+    parts = [f"reward {line['reward']:.2f}"]
+    if line.get("live_share") is not None:
+        parts.append(f"live {line['live_share']:.0%}")
+    parts.append(f"grad {line['grad_norm']:.2f}")
+    if "tokens_per_s" in line:
+        parts.append(f"{line['tokens_per_s']:,.0f} tok/s")
+    return "  ".join(parts)
+
+
+def quieten(trainer: Trainer) -> None:
+    """Take away the printing of every log; ours replaces it."""
+    trainer.remove_callback(PrinterCallback)

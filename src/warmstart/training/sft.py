@@ -1,0 +1,187 @@
+"""QLoRA supervised fine-tuning with TRL's `SFTTrainer`: it teaches the answer format.
+
+Rows are tokenised here and not by TRL, with the prompter that GRPO and evaluation use: the loss falls
+on the target and its end-of-turn token alone, and a chat template cannot drop or add a byte of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from warmstart.errors import DataError, TrainingError
+from warmstart.grading import grade
+from warmstart.models import trainable_parameters
+from warmstart.records import Problem, Verdict
+from warmstart.templates import Prompter
+from warmstart.training.callbacks import Metrics, quieten
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from warmstart.progress import Progress
+    from warmstart.training.callbacks import Sink
+
+_IGNORED = -100
+"""The label that the loss leaves out."""
+_CUT_LIMIT = 0.01
+"""Rows whose target would be cut may be left out up to this share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """Rows ready for the trainer, and how many were left out because their target would be cut."""
+
+    rows: list[dict[str, list[int]]]
+    cut: int
+
+
+def supervise(prompter: Prompter, problems: Sequence[Problem], *, max_tokens: int) -> Supervised:
+    """Return the training rows: prompt tokens without loss, then target and end of turn with loss.
+
+    Args:
+        prompter: Renders prompt and target.
+        problems: With a rationale each.
+        max_tokens: Rows longer than this are left out, never cut: a target without its end teaches the
+            model not to stop.
+
+    Raises:
+        DataError: If a problem has no rationale, if a target is not a right answer in the exact format,
+            or if more than 1 % of the rows would be cut.
+    """
+    rows, cut = [], 0
+    for problem in problems:
+        target = _target(prompter, problem)
+        prompt, answer = prompter.prompt_ids(problem.question), prompter.target_ids(target)
+        if len(prompt) + len(answer) > max_tokens:
+            cut += 1
+            continue
+        rows.append({"input_ids": prompt + answer, "labels": [_IGNORED] * len(prompt) + answer})
+    if cut > _CUT_LIMIT * len(problems):
+        raise DataError(
+            f"{cut} of {len(problems)} SFT targets are longer than {max_tokens} tokens and would be cut",
+            "raise grpo.max_completion_tokens, or use shorter rationales",
+        )
+    return Supervised(rows, cut)
+
+
+def _target(prompter: Prompter, problem: Problem) -> str:
+    if problem.rationale is None:
+        raise DataError(
+            f"problem {problem.id!r} has no rationale to learn the format from",
+            "name the column with data.columns.rationale, or set sft.enabled=false",
+        )
+    try:
+        target = prompter.target(problem.rationale, problem.gold)
+    except DataError as error:
+        raise DataError(f"the SFT target of problem {problem.id!r}: {error.message}", error.hint) from error
+    graded = grade(target, problem.gold, tags=prompter.tags)
+    if graded.verdict is not Verdict.CORRECT:
+        raise DataError(
+            f"the SFT target of problem {problem.id!r} would not earn full marks: {graded.reason}",
+            "repair the row, or leave it out of the training file",
+        )
+    return target
+
+
+def show_example(prompter: Prompter, row: dict[str, list[int]]) -> str:
+    """Return one row as text with the supervised part between ⟦ and ⟧."""
+    start = row["labels"].count(_IGNORED)
+    prompt = prompter.tokenizer.decode(row["input_ids"][:start], skip_special_tokens=False)
+    target = prompter.tokenizer.decode(row["input_ids"][start:], skip_special_tokens=False)
+    return f"{prompt}⟦{target}⟧"
+
+
+def train_sft(
+    model: PeftModel,
+    prompter: Prompter,
+    rows: list[dict[str, list[int]]],
+    *,
+    folder: Path,
+    steps: int,
+    batch_size: int,
+    micro_batch: int | None,
+    learning_rate: float,
+    warmup_ratio: float,
+    gradient_checkpointing: bool,
+    seed: int,
+    trl: dict[str, Any],
+    progress: Progress,
+    sink: Sink,
+) -> dict[str, Any]:
+    """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
+
+    Raises:
+        TrainingError: If nothing would be trained, or if the loss is not a number at the end.
+    """
+    if trainable_parameters(model) == 0:
+        raise TrainingError("SFT has no trainable parameters", "check lora.target_modules against the model's layers")
+    check_rows(prompter, rows)
+    per_step = min(micro_batch or batch_size, batch_size)
+    if batch_size % per_step:
+        raise TrainingError(
+            f"sft.micro_batch {per_step} does not divide sft.batch_size {batch_size}", "choose a divisor of the batch size"
+        )
+    on_gpu = torch.cuda.is_available()
+    arguments = SFTConfig(
+        **{
+            "output_dir": str(folder.parent / "trainer"),
+            "max_steps": steps,
+            "per_device_train_batch_size": per_step,
+            "gradient_accumulation_steps": batch_size // per_step,
+            "learning_rate": learning_rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": round(warmup_ratio * steps),
+            "max_length": None,
+            "gradient_checkpointing": gradient_checkpointing,
+            "bf16": on_gpu and model.dtype == torch.bfloat16,
+            "fp16": on_gpu and model.dtype == torch.float16,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "dataloader_pin_memory": on_gpu,
+            "seed": seed,
+            **trl,
+        }
+    )
+    with progress.task("SFT", steps, "steps") as task:
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=prompter.tokenizer,
+            callbacks=[Metrics("sft", task, sink)],
+        )
+        quieten(trainer)
+        result = trainer.train()
+    if not torch.isfinite(torch.tensor(result.training_loss)):
+        raise TrainingError("the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32")
+    trainer.model.save_pretrained(str(folder))
+    prompter.tokenizer.save_pretrained(str(folder))
+    supervised = sum(len(row["labels"]) - row["labels"].count(_IGNORED) for row in rows)
+    return {
+        "rows": len(rows),
+        "steps": steps,
+        "loss": float(result.training_loss),
+        "trained_tokens": round(supervised / len(rows) * steps * batch_size),
+    }
+
+
+def check_rows(prompter: Prompter, rows: Sequence[dict[str, list[int]]]) -> None:
+    """Pass if every row ends in a supervised end-of-turn token that is not the padding token.
+
+    Raises:
+        TrainingError: Otherwise: the model would not learn to stop.
+    """
+    end, pad = prompter.end_id, prompter.tokenizer.pad_token_id
+    if end == pad:
+        raise TrainingError("the padding token is the end-of-turn token: the model would not learn to stop", "set another pad_token")
+    if any(row["labels"][-1] != end for row in rows):
+        raise TrainingError("an SFT row does not end in the end-of-turn token", "make the rows with training.sft.supervise")
