@@ -38,9 +38,7 @@ VOCABULARY = 1024
 PAD, END, START = "<|endoftext|>", "<|im_end|>", "<|im_start|>"
 
 # Qwen's way of cutting text into words, with digits one by one.
-QWEN_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+QWEN_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -74,8 +72,26 @@ SENTENCES = (
     "This is my reasoning.",
     "We want the final answer.",
 )
-HEADINGS = ("Solution:", "**Solution**", "Steps:", "# Work", "## Explanation", "[work]", "(steps)", "Reasoning:", "[notes]")
-ENDINGS = ("The answer is {}.", "#### {}", "Answer: {}", "So the answer is {}.", "A: {}", "Final answer: {}", "\\boxed{{{}}}")
+HEADINGS = (
+    "Solution:",
+    "**Solution**",
+    "Steps:",
+    "# Work",
+    "## Explanation",
+    "[work]",
+    "(steps)",
+    "Reasoning:",
+    "[notes]",
+)
+ENDINGS = (
+    "The answer is {}.",
+    "#### {}",
+    "Answer: {}",
+    "So the answer is {}.",
+    "A: {}",
+    "Final answer: {}",
+    "\\boxed{{{}}}",
+)
 
 
 @dataclass(frozen=True)
@@ -162,8 +178,13 @@ def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE in Qwen's manner, trained on the corpus without its tags."""
     source = documents(seed)
     texts = [next(source) for _ in range(4_000)]
-    words = "\n".join((*TAG_WORDS, "reasoning", "answer", "explanation", "system", "user", "assistant")) + "\n"
-    lines = [t.prompt.replace("<", "\n").replace(">", "\n") + t.solution.replace("<", "\n").replace(">", "\n") for t in texts]
+    words = (
+        "\n".join((*TAG_WORDS, "reasoning", "answer", "explanation", "system", "user", "assistant")) + "\n"
+    )
+    lines = [
+        t.prompt.replace("<", "\n").replace(">", "\n") + t.solution.replace("<", "\n").replace(">", "\n")
+        for t in texts
+    ]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -209,14 +230,18 @@ def build_model(vocabulary: int) -> Qwen2ForCausalLM:
     )
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: int, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    tokenizer: PreTrainedTokenizerFast, seed: int, rows: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield (ids, weights), both (rows, length): documents of like length together, prompts weighted low."""
     source, rng = documents(seed), Random(seed)
     while True:
         pool = [next(source) for _ in range(rows * 16)]
         prompts = tokenizer([d.prompt for d in pool])["input_ids"]
         solutions = tokenizer([d.solution for d in pool])["input_ids"]
-        ids = sorted(((p + s, len(p)) for p, s in zip(prompts, solutions, strict=True)), key=lambda pair: len(pair[0]))
+        ids = sorted(
+            ((p + s, len(p)) for p, s in zip(prompts, solutions, strict=True)), key=lambda pair: len(pair[0])
+        )
         groups = [ids[start : start + rows] for start in range(0, len(ids), rows)]
         rng.shuffle(groups)
         for group in groups:
@@ -228,7 +253,9 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, rows: int) -> Iterato
             yield batch, weights
 
 
-def train(model: Qwen2ForCausalLM, source: Iterator[tuple[torch.Tensor, torch.Tensor]], *, updates: int, rate: float) -> None:
+def train(
+    model: Qwen2ForCausalLM, source: Iterator[tuple[torch.Tensor, torch.Tensor]], *, updates: int, rate: float
+) -> None:
     """Train in place: AdamW, 50 updates of warm-up, then a cosine down to a tenth."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
     model.train()
@@ -239,7 +266,9 @@ def train(model: Qwen2ForCausalLM, source: Iterator[tuple[torch.Tensor, torch.Te
             group["lr"] = rate * scale
         ids, weights = next(source)
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        )
         weight = weights[:, 1:].flatten()
         loss = (losses * weight).sum() / weight.sum()
         loss.backward()
@@ -252,7 +281,9 @@ def train(model: Qwen2ForCausalLM, source: Iterator[tuple[torch.Tensor, torch.Te
 
 def main() -> None:
     """Build the tokenizer and the model and save them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "src/warmstart/tiny_base")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--updates", type=int, default=1200)
@@ -263,7 +294,12 @@ def main() -> None:
     tokenizer = build_tokenizer(arguments.seed)
     model = build_model(len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
-    train(model, batches(tokenizer, arguments.seed, arguments.rows), updates=arguments.updates, rate=arguments.rate)
+    train(
+        model,
+        batches(tokenizer, arguments.seed, arguments.rows),
+        updates=arguments.updates,
+        rate=arguments.rate,
+    )
     model.half().save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
 

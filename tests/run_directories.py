@@ -187,7 +187,12 @@ def measure(run: RunDir, stage: str, rows: list[Row]) -> None:
 def finished_run(path: Path, *, problems: int = 120) -> RunDir:
     """A run that went through every stage and has its summary."""
     run = start(path)
-    run.write_json(run.overlap_path, {"exact": 0, "near": 2, "train": 400, "eval": problems})
+    shared = "each 6 pears break how many are left"
+    pairs = [
+        {"eval_id": f"eval-{index}", "train_id": f"train-{index}", "shared": shared} for index in range(2)
+    ]
+    overlap = {"eval_problems": problems, "exact": 0, "normalised": 0, "ngram": 2, "pairs": pairs}
+    run.write_json(run.overlap_path, overlap)
     run.finish_stage("data", {"train": 400, "eval": problems, "wall_s": 0.4, "peak_rss_gb": 0.6})
     measure(run, "base", eval_rows("base", problems=problems))
     for line in sft_metrics():

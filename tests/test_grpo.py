@@ -16,7 +16,11 @@ from warmstart.templates import make_prompter
 from warmstart.training.grpo import GRPOTrainer, SignalConfig, check_handover, prompt_rows, train_grpo
 
 SIX = rewards.reward_functions(DEFAULT_TAGS)
-STRICT_AND_RIGHT = {f.__name__: (f, 1.0) for f in SIX if f.__name__ in ("correctness_reward_func", "strict_format_reward_func")}
+STRICT_AND_RIGHT = {
+    f.__name__: (f, 1.0)
+    for f in SIX
+    if f.__name__ in ("correctness_reward_func", "strict_format_reward_func")
+}
 
 
 @pytest.fixture
@@ -25,7 +29,9 @@ def prompter():
 
 
 def _adapter(seed: int = 0):
-    return add_adapter(load_base("tiny"), rank=8, alpha=16, dropout=0.0, target_modules="all-linear", seed=seed)
+    return add_adapter(
+        load_base("tiny"), rank=8, alpha=16, dropout=0.0, target_modules="all-linear", seed=seed
+    )
 
 
 def _config(tmp_path, **changes):
@@ -62,7 +68,12 @@ def test_grpo_straight_from_the_base_learns_nothing(prompter, tmp_path) -> None:
         steps=3,
         group_size=8,
         batches=plan_batches(8, 8, micro_batch=64),
-        arguments={"learning_rate": 1e-3, "max_completion_length": 128, "bf16": False, "gradient_checkpointing": False},
+        arguments={
+            "learning_rate": 1e-3,
+            "max_completion_length": 128,
+            "bf16": False,
+            "gradient_checkpointing": False,
+        },
         handover=None,
         progress=Quiet(),
         sink=lines.append,
@@ -81,7 +92,9 @@ def test_grpo_straight_from_the_base_learns_nothing(prompter, tmp_path) -> None:
 @pytest.mark.parametrize("conversational", [False, True], ids=["standard", "conversational"])
 def test_the_six_rewards_work_in_trls_own_trainer(prompter, tmp_path, conversational) -> None:
     problems = generate(4, seed=0, split="train")
-    prompts = [prompter.messages(p.question) if conversational else prompter.render(p.question) for p in problems]
+    prompts = [
+        prompter.messages(p.question) if conversational else prompter.render(p.question) for p in problems
+    ]
     trainer = trl.GRPOTrainer(
         model=_adapter(),
         reward_funcs=[
@@ -93,7 +106,9 @@ def test_the_six_rewards_work_in_trls_own_trainer(prompter, tmp_path, conversati
             rewards.correctness_reward_func,
         ],
         args=_config(tmp_path),
-        train_dataset=Dataset.from_list([{"prompt": p, "answer": q.gold} for p, q in zip(prompts, problems, strict=True)]),
+        train_dataset=Dataset.from_list(
+            [{"prompt": p, "answer": q.gold} for p, q in zip(prompts, problems, strict=True)]
+        ),
         processing_class=prompter.tokenizer,
     )
     trainer.train()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from tests.tiny_models import save_random_model
+
 from warmstart import pipeline
 from warmstart.config import list_recipes, load_recipe, recipe_text
 from warmstart.errors import RunDirError
@@ -27,7 +27,9 @@ SHORT = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One short run of every stage on the tiny base."""
-    return run(load_recipe("tiny", SHORT), tmp_path_factory.mktemp("run") / "tiny", recipe_yaml=recipe_text("tiny"))
+    return run(
+        load_recipe("tiny", SHORT), tmp_path_factory.mktemp("run") / "tiny", recipe_yaml=recipe_text("tiny")
+    )
 
 
 def test_a_run_leaves_the_files_of_the_contract(finished) -> None:
@@ -87,7 +89,9 @@ def test_a_run_that_broke_off_goes_on_after_the_last_finished_stage(finished, tm
         patch.setattr(pipeline, "grpo", broken)
         with pytest.raises(KeyboardInterrupt):
             run(load_recipe("tiny", SHORT), tmp_path / "run", recipe_yaml=recipe_text("tiny"))
-    stopped = [json.loads(line)["stage"] for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
+    stopped = [
+        json.loads(line)["stage"] for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()
+    ]
     assert stopped == ["data", "eval-base", "sft", "eval-warmup"]
     folder = run(load_recipe("tiny", SHORT), tmp_path / "run", recipe_yaml=recipe_text("tiny"))
     assert list(folder.finished_stages()) == [*stopped, "grpo", "eval-grpo"]
@@ -99,7 +103,9 @@ REAL = [name for name in list_recipes() if not name.endswith("tiny")]
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_every_real_recipe_trains_three_sft_and_three_grpo_steps_on_its_architecture(name, shared_data, tmp_path) -> None:
+def test_every_real_recipe_trains_three_sft_and_three_grpo_steps_on_its_architecture(
+    name, shared_data, tmp_path
+) -> None:
     wanted = load_recipe(name)
     model = save_random_model(wanted.model.name, shared_data, tmp_path / "model")
     changes = [

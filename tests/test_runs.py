@@ -28,8 +28,9 @@ def test_the_names_are_those_of_the_contract(tmp_path) -> None:
     run = RunDir(tmp_path)
     named = (
         run.recipe_path, run.resolved_path, run.environment_path, run.stages_path, run.overlap_path,
-        run.probe, run.warmup_adapter, run.grpo_adapter, run.rollouts, run.rollouts_path(12), run.metrics_path,
-        run.eval_path("base"), run.completions_path("grpo"), run.summary_path, run.report_path,
+        run.probe, run.warmup_adapter, run.grpo_adapter, run.rollouts, run.rollouts_path(12),
+        run.metrics_path, run.eval_path("base"), run.completions_path("grpo"),
+        run.summary_path, run.report_path,
     )  # fmt: skip
     assert [path.relative_to(tmp_path).as_posix() for path in named] == [
         "recipe.yaml", "resolved.json", "environment.json", "stages.jsonl", "overlap.json", "probe",

@@ -23,7 +23,9 @@ def prompter():
 
 def test_only_the_target_and_its_end_of_turn_carry_loss(prompter) -> None:
     (row,) = supervise(prompter, [PENS], max_tokens=500).rows
-    supervised = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
+    supervised = [
+        token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100
+    ]
     target = "<reasoning>\nThere are 3*4=12 pens.\n</reasoning>\n<answer>\n12\n</answer>"
     assert prompter.tokenizer.decode(supervised) == target + prompter.tokenizer.eos_token
     prompt = row["input_ids"][: len(row["input_ids"]) - len(supervised)]
@@ -55,7 +57,7 @@ def test_a_problem_without_a_rationale_is_named(prompter) -> None:
 
 
 def test_a_target_that_would_not_earn_full_marks_is_refused(prompter) -> None:
-    with pytest.raises(DataError, match="'p3': .*<answer> occurs more than once"):
+    with pytest.raises(DataError, match=r"'p3': .*<answer> occurs more than once"):
         supervise(prompter, [Problem("p3", "?", "1", "It is <answer>2</answer>.")], max_tokens=500)
     with pytest.raises(DataError, match="'p4' would not earn full marks"):
         supervise(prompter, [Problem("p4", "?", "nan", "It is no number.")], max_tokens=500)

@@ -7,7 +7,12 @@ from warmstart.errors import ModelError
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter, opens_thinking
 
-FAMILIES = ["qwen2.5-0.5b-instruct", "qwen3-0.6b", "deepseek-r1-distill-qwen", "deepseek-r1-distill-qwen-think"]
+FAMILIES = [
+    "qwen2.5-0.5b-instruct",
+    "qwen3-0.6b",
+    "deepseek-r1-distill-qwen",
+    "deepseek-r1-distill-qwen-think",
+]
 TARGET = "<reasoning>\n40 + 2 = 42\n</reasoning>\n<answer>\n42\n</answer>"
 
 
@@ -74,7 +79,9 @@ def test_the_thinking_switch_of_qwen3_is_set_in_the_template(tokenizer, tmp_path
     make_prompter(tokenizer, tags=DEFAULT_TAGS, enable_thinking=False)
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text = loaded.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
+    text = loaded.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
     assert text.endswith("<think>\n\n</think>\n\n")
 
 

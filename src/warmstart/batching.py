@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from warmstart.errors import ConfigError
@@ -9,14 +10,62 @@ from warmstart.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
+    """How the completions of one optimizer step are cut up.
+
+    Attributes:
+        per_device: Completions per forward pass and process; TRL's ``per_device_train_batch_size``.
+        accumulation: Forward passes per optimizer step; TRL's ``gradient_accumulation_steps``.
+        completions_per_step: ``per_device × accumulation × processes``.
+    """
+
     per_device: int
     accumulation: int
     completions_per_step: int
 
 
-def plan_batches(problems_per_step: int, group_size: int, *, micro_batch: int | None = None, processes: int = 1) -> BatchPlan:
+def plan_batches(
+    problems_per_step: int,
+    group_size: int,
+    *,
+    micro_batch: int | None = None,
+    processes: int = 1,
+    name: str = "grpo.micro_batch",
+) -> BatchPlan:
+    """Return the plan with ``processes × per_device × accumulation = problems_per_step × group_size``.
+
+    Args:
+        problems_per_step: Over all processes.
+        group_size: Completions per problem, at least 2.
+        micro_batch: Completions per forward pass and process; None takes all of a process's share.
+        processes: How many processes train together.
+        name: What the user calls ``micro_batch``, for the message.
+
+    Raises:
+        ConfigError: If the completions do not divide among the processes or into micro-batches; the
+            message names the three nearest values that do.
+    """
     total = problems_per_step * group_size
-    per = micro_batch or total // processes
-    if total % (processes * per):
-        raise ConfigError("bad micro-batch")
-    return BatchPlan(per, total // (processes * per), total)
+    if total % processes:
+        valid = _nearest(
+            problems_per_step, lambda p: p * group_size % processes == 0, limit=problems_per_step + processes
+        )
+        raise ConfigError(
+            f"grpo.problems_per_step {problems_per_step} × grpo.group_size {group_size} = {total} completions do not divide "
+            f"among {processes} processes",
+            f"grpo.problems_per_step can be {valid}",
+        )
+    share = total // processes
+    per_device = share if micro_batch is None else micro_batch
+    if share % per_device:
+        valid = _nearest(per_device, lambda m: share % m == 0, limit=share)
+        raise ConfigError(
+            f"{name} {per_device} does not divide the {share} rows that each process has per step",
+            f"{name} can be {valid}",
+        )
+    return BatchPlan(per_device, share // per_device, total)
+
+
+def _nearest(wanted: int, is_valid: Callable[[int], bool], *, limit: int) -> str:
+    valid = [value for value in range(1, limit + 1) if is_valid(value)]
+    near = sorted(sorted(valid, key=lambda value: (abs(value - wanted), value))[:3])
+    return " or ".join(map(str, near))

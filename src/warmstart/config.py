@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -193,7 +194,9 @@ class GrpoConfig(_Section):
     def _weights_are_known(self) -> GrpoConfig:
         for name in self.reward_weights or {}:
             if name not in STAGE_WEIGHTS[self.stage]:
-                raise ValueError(f"grpo.reward_weights.{name} is no reward; there are {', '.join(STAGE_WEIGHTS[self.stage])}")
+                raise ValueError(
+                    f"grpo.reward_weights.{name} is no reward; there are {', '.join(STAGE_WEIGHTS[self.stage])}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -244,18 +247,25 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _extra_fields_are_trls(self) -> Recipe:
-        for section, extra, known in (("sft", self.sft.trl, SFT_FIELDS), ("grpo", self.grpo.trl, GRPO_FIELDS)):
+        for section, extra, known in (
+            ("sft", self.sft.trl, SFT_FIELDS),
+            ("grpo", self.grpo.trl, GRPO_FIELDS),
+        ):
             for key in extra:
                 if key in OWNED[section]:
                     raise ValueError(f"{section}.trl.{key} is set by {OWNED[section][key]}; set that instead")
                 if key not in known:
-                    raise ValueError(f"{section}.trl.{key} is no field of TRL's config{_did_you_mean(key, known)}")
+                    raise ValueError(
+                        f"{section}.trl.{key} is no field of TRL's config{_did_you_mean(key, known)}"
+                    )
         return self
 
 
 def list_recipes() -> list[str]:
     """Return the names of the packaged recipes, ``tiny`` first."""
-    names = [entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")]
+    names = [
+        entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")
+    ]
     return sorted(names, key=lambda name: (name != "tiny", name))
 
 
@@ -287,9 +297,14 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         values = yaml.safe_load(recipe_text(name_or_path))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name_or_path} is not YAML: {error}", "compare it with `warmstart recipes show tiny`") from error
+        raise ConfigError(
+            f"{name_or_path} is not YAML: {error}", "compare it with `warmstart recipes show tiny`"
+        ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", "compare it with `warmstart recipes show tiny`")
+        raise ConfigError(
+            f"{name_or_path} holds no recipe: it is a {type(values).__name__}",
+            "compare it with `warmstart recipes show tiny`",
+        )
     for override in overrides:
         _apply(values, override)
     try:
@@ -298,7 +313,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         problems = list(_problems(error))
         lines = "".join(f"\n  {problem}" for problem in problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ConfigError(f"{name_or_path} has {count}:{lines}", "`warmstart recipes show tiny` shows a whole recipe") from error
+        raise ConfigError(
+            f"{name_or_path} has {count}:{lines}", "`warmstart recipes show tiny` shows a whole recipe"
+        ) from error
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
@@ -306,7 +323,7 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def _folder() -> Any:  # noqa: ANN401
+def _folder() -> Traversable:
     return resources.files("warmstart") / "recipes"
 
 
@@ -319,12 +336,16 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for section in sections:
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override!r}: {section!r} has no fields inside", "write --set grpo.steps=20")
+            raise ConfigError(
+                f"--set {override!r}: {section!r} has no fields inside", "write --set grpo.steps=20"
+            )
         place = inner
     try:
         place[last] = _scalar(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML", "quote it, as in --set 'data.path=\"a: b\"'") from error
+        raise ConfigError(
+            f"--set {override!r}: the value is not YAML", "quote it, as in --set 'data.path=\"a: b\"'"
+        ) from error
 
 
 def _scalar(text: str) -> Any:  # noqa: ANN401

@@ -64,7 +64,9 @@ def evaluate(
     return rows
 
 
-def grade_row(problem: Problem, completion: Completion, tags: Tags, *, split: str, mode: str, sample: int) -> Row:
+def grade_row(
+    problem: Problem, completion: Completion, tags: Tags, *, split: str, mode: str, sample: int
+) -> Row:
     """Return everything that is kept of one completion."""
     judged = grade(completion.text, problem.gold, tags=tags)
     lenient = grade_lenient(completion.text, problem.gold, tags=tags)

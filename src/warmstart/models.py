@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from warmstart.errors import ModelError
 
@@ -66,19 +72,30 @@ def load_base(
     extra: dict[str, Any] = {}
     if quantization == "nf4":
         extra["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=chosen
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=chosen,
         )
     if torch.cuda.is_available():
         extra["device_map"] = {"": torch.cuda.current_device()}
     try:
-        model = AutoModelForCausalLM.from_pretrained(model_path(name), revision=revision, dtype=chosen, **extra)
+        model = AutoModelForCausalLM.from_pretrained(
+            model_path(name), revision=revision, dtype=chosen, **extra
+        )
     except (OSError, ValueError) as error:
         raise _unloadable(name, error) from error
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def add_adapter(
-    model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, target_modules: str | Sequence[str], seed: int
+    model: PreTrainedModel,
+    *,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    target_modules: str | Sequence[str],
+    seed: int,
 ) -> PeftModel:
     """Return ``model`` with a fresh LoRA adapter (arXiv:2106.09685); it changes nothing until trained (B = 0)."""
     torch.manual_seed(seed)
@@ -89,7 +106,7 @@ def add_adapter(
         target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)  # type: ignore[return-value]
+    return get_peft_model(model, config)
 
 
 def continue_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
@@ -101,13 +118,20 @@ def continue_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     try:
         adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"the adapter in {folder} does not fit this base model: {error}", "train it again on this base") from error
+        raise ModelError(
+            f"the adapter in {folder} does not fit this base model: {error}", "train it again on this base"
+        ) from error
     if trainable_parameters(adapted) == 0:
-        raise ModelError(f"the adapter in {folder} has no trainable parameters", "train it again; it may hold no LoRA weights")
-    return adapted  # type: ignore[no-any-return]
+        raise ModelError(
+            f"the adapter in {folder} has no trainable parameters",
+            "train it again; it may hold no LoRA weights",
+        )
+    return adapted
 
 
-def load_merged(name: str, adapter: Path | None, *, revision: str | None = None, dtype: Dtype = "auto") -> PreTrainedModel:
+def load_merged(
+    name: str, adapter: Path | None, *, revision: str | None = None, dtype: Dtype = "auto"
+) -> PreTrainedModel:
     """Return an unquantised base with the adapter merged into it, to generate with; never to train on.
 
     The base is loaded for this alone, so nothing drifts: merging in place and back is not exact.
@@ -115,8 +139,7 @@ def load_merged(name: str, adapter: Path | None, *, revision: str | None = None,
     model = load_base(name, revision=revision, dtype=dtype)
     if adapter is None:
         return model
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    return merged  # type: ignore[no-any-return]
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 
 
 def trainable_parameters(model: torch.nn.Module) -> int:

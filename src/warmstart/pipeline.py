@@ -56,7 +56,12 @@ class Run:
 
 def load_splits(recipe: Recipe) -> DataSplits:
     """Return the recipe's problems: to train on, held out, and of unseen families."""
-    return load(recipe.data, seed=recipe.seed, eval_problems=recipe.eval.problems, unseen_problems=recipe.eval.unseen_problems)
+    return load(
+        recipe.data,
+        seed=recipe.seed,
+        eval_problems=recipe.eval.problems,
+        unseen_problems=recipe.eval.unseen_problems,
+    )
 
 
 def load_prompter(recipe: Recipe) -> Prompter:
@@ -75,7 +80,9 @@ def load_prompter(recipe: Recipe) -> Prompter:
 Stage = Callable[[Run], dict[str, Any]]
 
 
-def run(recipe: Recipe, out: Path, *, recipe_yaml: str, until: str | None = None, progress: Progress | None = None) -> RunDir:
+def run(
+    recipe: Recipe, out: Path, *, recipe_yaml: str, until: str | None = None, progress: Progress | None = None
+) -> RunDir:
     """Run the recipe's stages that are not finished yet and return the run directory.
 
     Args:
@@ -108,7 +115,10 @@ def run(recipe: Recipe, out: Path, *, recipe_yaml: str, until: str | None = None
 
 def stages(recipe: Recipe) -> list[tuple[str, Stage]]:
     """Return the recipe's stages in order."""
-    warmup: list[tuple[str, Stage]] = [("sft", sft), ("eval-warmup", lambda run: measure(run, "warmup", run.folder.warmup_adapter))]
+    warmup: list[tuple[str, Stage]] = [
+        ("sft", sft),
+        ("eval-warmup", lambda run: measure(run, "warmup", run.folder.warmup_adapter)),
+    ]
     return [
         ("data", data),
         ("eval-base", lambda run: measure(run, "base", None)),
@@ -147,9 +157,13 @@ def measure(run: Run, name: str, adapter: Path | None) -> dict[str, Any]:
     return {"generated_tokens": sum(row["tokens"] for row in rows)}
 
 
-def evaluate_model(recipe: Recipe, adapter: Path | None, *, progress: Progress | None = None) -> dict[str, Any]:
+def evaluate_model(
+    recipe: Recipe, adapter: Path | None, *, progress: Progress | None = None
+) -> dict[str, Any]:
     """Return the evaluation of the recipe's base, or of an adapter on it, outside any run directory."""
-    rows = _completions(recipe, load_splits(recipe), load_prompter(recipe), adapter, progress or Quiet(), "the model")
+    rows = _completions(
+        recipe, load_splits(recipe), load_prompter(recipe), adapter, progress or Quiet(), "the model"
+    )
     return summary.summarise_eval(rows, temperature=recipe.eval.temperature)
 
 
@@ -185,7 +199,9 @@ def sft(run: Run) -> dict[str, Any]:
     problems = _with_rationale(run.data.train, recipe.sft.problems)
     longest = recipe.grpo.max_completion_tokens + max(len(prompter.prompt_ids(p.question)) for p in problems)
     supervised = supervise(prompter, problems, max_tokens=longest)
-    run.progress.say(f"SFT example, the supervised part in ⟦ ⟧:\n{show_example(prompter, supervised.rows[0])}")
+    run.progress.say(
+        f"SFT example, the supervised part in ⟦ ⟧:\n{show_example(prompter, supervised.rows[0])}"
+    )
     if supervised.cut:
         run.progress.say(f"SFT: {supervised.cut} of {len(problems)} rows left out, they would be cut")
     base = load_base(
@@ -226,7 +242,12 @@ def _with_rationale(problems: list[Problem], wanted: int) -> list[Problem]:
 def _fresh_adapter(recipe: Recipe, base: Any) -> Any:  # noqa: ANN401
     lora = recipe.lora
     return add_adapter(
-        base, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, target_modules=lora.target_modules, seed=recipe.seed
+        base,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        seed=recipe.seed,
     )
 
 

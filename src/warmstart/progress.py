@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,17 +17,11 @@ class Task(Protocol):
 class Progress(Protocol):
     """Shows tasks and says single lines."""
 
-    def task(self, label: str, total: int, unit: str) -> _TaskContext:
+    def task(self, label: str, total: int, unit: str) -> AbstractContextManager[Task]:
         """Return a context in which the task is shown."""
 
     def say(self, line: str) -> None:
         """Show one line for good."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _QuietTask:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import math_verify
-import sympy  # type: ignore[import-untyped]
+import sympy
 from math_verify.errors import TimeoutException
 
 MEMORY_BYTES = 2 * 1024**3

@@ -57,7 +57,11 @@ class Prompter:
 
     def render(self, question: str) -> str:
         """Return the prompt as text, exactly as the model gets it."""
-        return str(self.tokenizer.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True))
+        return str(
+            self.tokenizer.apply_chat_template(
+                self.messages(question), tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def prompt_ids(self, question: str) -> list[int]:
         """Return the prompt's tokens, with the template's own beginning-of-text token and no second one."""
@@ -109,13 +113,18 @@ def make_prompter(
         )
     if end_token is not None:
         if tokenizer.convert_tokens_to_ids(end_token) in (None, tokenizer.unk_token_id):
-            raise ModelError(f"model.end_token {end_token!r} is not a token of this model", "leave it out to use the tokenizer's own")
+            raise ModelError(
+                f"model.end_token {end_token!r} is not a token of this model",
+                "leave it out to use the tokenizer's own",
+            )
         if end_token != tokenizer.eos_token:
             changes.append(f"the end of turn is {end_token} instead of {tokenizer.eos_token}")
             tokenizer.eos_token = end_token
     changes += _repair_padding(tokenizer)
     if enable_thinking is not None:
-        tokenizer.chat_template = f"{{%- set enable_thinking = {str(enable_thinking).lower()} -%}}" + tokenizer.chat_template
+        tokenizer.chat_template = (
+            f"{{%- set enable_thinking = {str(enable_thinking).lower()} -%}}" + tokenizer.chat_template
+        )
         changes.append(f"the template's thinking switch is set to {str(enable_thinking).lower()}")
     changes += _remove_opener(tokenizer)
     # Left padding, because generation goes on from the right end of every row.
@@ -164,7 +173,9 @@ def _remove_opener(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         if found:
             tokenizer.chat_template = head + tail
             if not opens_thinking(tokenizer):
-                return [f"the template opened {_OPENER} for the model; the opener is taken out and the template saved"]
+                return [
+                    f"the template opened {_OPENER} for the model; the opener is taken out and the template saved"
+                ]
     tokenizer.chat_template = template
     raise ModelError(
         f"the chat template ends the prompt with {_OPENER} and it could not be taken out",

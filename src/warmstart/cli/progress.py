@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Task as RichTask
 from rich.text import Text
 
@@ -16,7 +23,9 @@ from warmstart.progress import Task
 class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="progress.data.speed")
+        return Text(
+            "" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="progress.data.speed"
+        )
 
 
 class _Bar:
@@ -54,8 +63,27 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Show one line for good; model output in it cannot steer the terminal."""
-        self._console.print(Text(_plain(line)))
+        self._console.print(Text(plain(line)))
 
 
-def _plain(text: str) -> str:
-    return "".join(c for c in text if c in "\n\t" or (c.isprintable()))
+def plain(text: str) -> str:
+    """Return the text without the control characters that could steer a terminal."""
+    return "".join(c for c in text if c in "\n\t" or c.isprintable())
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' bars, hints and deprecations off the terminal; errors still come through."""
+    import logging
+    import os
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -22,7 +22,11 @@ def eval_table(results: Mapping[str, Mapping[str, Any] | None]) -> Table:
     for name, result in results.items():
         if not result:
             continue
-        cells = [_cell((result.get(mode) or {}).get(measure)) for mode in ("greedy", "sampled") for measure in _MEASURES]
+        cells = [
+            _cell((result.get(mode) or {}).get(measure))
+            for mode in ("greedy", "sampled")
+            for measure in _MEASURES
+        ]
         table.add_row(_NAMES.get(name, name), str(result["n"]), *cells)
     return table
 

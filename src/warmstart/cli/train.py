@@ -7,10 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-Recipe = Annotated[str, typer.Argument(help="A packaged recipe (see `warmstart recipes`) or a YAML file.")]
-Out = Annotated[Path | None, typer.Option("--out", help="The run directory; by default runs/RECIPE.", show_default=False)]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. grpo.steps=20.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+from warmstart.cli.options import Json, Out, Recipe, Set, echo_json
 
 
 def register(app: typer.Typer) -> None:
@@ -45,18 +42,23 @@ def grpo(recipe: Recipe = "tiny", out: Out = None, set_: Set = None) -> None:
 
 def evaluate(
     recipe: Recipe = "tiny",
-    adapter: Annotated[Path | None, typer.Option(help="An adapter on the recipe's base, e.g. runs/tiny/grpo/adapter.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="An adapter on the recipe's base, e.g. runs/tiny/grpo/adapter.")
+    ] = None,
     set_: Set = None,
     json: Json = False,
 ) -> None:
     """Measure a model on the recipe's held-out problems: strict, lenient and format, with intervals."""
-    from warmstart.cli.progress import Terminal
+    from warmstart.cli.progress import Terminal, quiet_libraries
     from warmstart.config import load_recipe
+
+    loaded = load_recipe(recipe, set_ or [])
+    quiet_libraries()
     from warmstart.pipeline import evaluate_model
 
-    result = evaluate_model(load_recipe(recipe, set_ or []), adapter, progress=Terminal())
+    result = evaluate_model(loaded, adapter, progress=Terminal())
     if json:
-        _echo_json(result)
+        echo_json(result)
     else:
         from warmstart.cli.tables import eval_table
 
@@ -77,11 +79,13 @@ def report(
 
 
 def _run(recipe: str, out: Path | None, overrides: list[str] | None, *, until: str | None) -> Any:  # noqa: ANN401
-    from warmstart.cli.progress import Terminal
+    from warmstart.cli.progress import Terminal, quiet_libraries
     from warmstart.config import load_recipe, recipe_text
-    from warmstart.pipeline import run as run_recipe
 
     loaded = load_recipe(recipe, overrides or [])
+    quiet_libraries()
+    from warmstart.pipeline import run as run_recipe
+
     folder = out or Path("runs") / loaded.name
     return run_recipe(loaded, folder, recipe_yaml=recipe_text(recipe), until=until, progress=Terminal())
 
@@ -91,19 +95,13 @@ def _show_summary(folder: Any, as_json: bool) -> None:  # noqa: ANN401
 
     facts = folder.read_json(folder.summary_path)
     if as_json:
-        _echo_json(facts)
+        echo_json(facts)
         return
     from warmstart.cli.tables import eval_table
 
     _print(eval_table(facts["eval"]))
     typer.echo(headline(facts))
     typer.echo(f"report: {folder.report_path}")
-
-
-def _echo_json(value: object) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2))
 
 
 def _print(table: object) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from warmstart.report.text import shortened, visible
 from warmstart.summary import MEASURES, STAGE_NAMES, describe_rate
 
 Row = dict[str, Any]
@@ -21,7 +22,8 @@ COLOURS = {"base": "#858b96", "warmup": "#3a84c9", "grpo": "#db7326"}
 _LINES = ("#db7326", "#3a84c9", "#2f9e6e", "#b45fc0", "#858b96", "#b8912b", "#d1526b")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px")
 _SIGNAL_COLOURS = {"live": "#2f9e6e", "dead: all fail": "#d1526b", "dead: all pass": "#858b96"}
-_MAX_POINTS = 1_000
+_MAX_POINTS = 500
+_FEW_POINTS = 10
 _MAX_TABLE_ROWS = 50
 
 
@@ -127,7 +129,7 @@ def sft_charts(steps: Sequence[Row]) -> list[Chart]:
 
 
 def _reward_name(name: str) -> str:
-    return name.removesuffix("_reward_func")
+    return shortened(visible(name.removesuffix("_reward_func")), 60)
 
 
 Value = Callable[[Row], float | None]
@@ -183,7 +185,7 @@ def _curves(
             name=name,
             x=numbers[::stride],
             y=_rolling_mean(values, window)[::stride],
-            mode="lines",
+            mode="lines" if len(steps) > _FEW_POINTS else "lines+markers",
             line={"color": _LINES[index % len(_LINES)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
             hovertemplate="%{y:.4~g}",
         )
@@ -210,7 +212,8 @@ def _rolling_mean(values: Sequence[float | None], window: int) -> list[float | N
     means: list[float | None] = []
     for end in range(1, len(values) + 1):
         known = [value for value in values[max(0, end - window) : end] if value is not None]
-        means.append(sum(known) / len(known) if known else None)
+        # Seven digits: more cannot be seen, and the page has a size limit.
+        means.append(float(f"{sum(known) / len(known):.7g}") if known else None)
     return means
 
 

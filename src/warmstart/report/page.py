@@ -21,6 +21,12 @@ from warmstart.runs import EVAL_STAGES, RunDir
 from warmstart.summary import MEASURES, STAGE_NAMES, build_summary, describe_bound, headline, signed_points
 
 MAX_BYTES = 6_000_000
+_MAX_PAIRS = 20
+_SHARED = {
+    "exact": "the whole question, to the letter",
+    "normalised": "the whole question, case and punctuation aside",
+    "ngram": "eight words in a row",
+}
 _MEANINGS = {
     "strict": "right answer in the exact format",
     "lenient": "right answer, in whatever form",
@@ -48,6 +54,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.PackageLoader("warmstart.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -57,9 +64,14 @@ def _template() -> jinja2.Template:
     environment.filters["percent"] = estimates.percent
     environment.filters["duration"] = text.duration
     environment.filters["unbroken"] = text.unbroken
-    environment.filters["visible"] = text.visible
+    environment.filters["shortened"] = text.shortened
     environment.filters["json_block"] = _json_block
     return environment.get_template("report.html")
+
+
+def _harmless(value: object) -> object:
+    """Return what a template prints, the invisible characters of a text spelt out; jinja escapes it."""
+    return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _facts(run: RunDir) -> dict[str, Any]:
@@ -123,14 +135,16 @@ def _unfinished(run: RunDir, resolved: Mapping[str, Any]) -> list[str]:
     return [stage for stage in ("data", "eval-base", *warmup, "grpo", "eval-grpo") if stage not in done]
 
 
-def _overlap(run: RunDir) -> list[tuple[str, str]] | None:
+def _overlap(run: RunDir) -> dict[str, Any] | None:
     found = run.read_json_if_there(run.overlap_path)
     if found is None:
         return None
-    return [
-        (key.replace("_", " ").replace(".", ": "), text.visible(value, head=300, tail=0))
-        for key, value in text.flat(found)
-    ]
+    counts = [(said, found[name]) for name, said in _SHARED.items() if name in found]
+    return {
+        "problems": found["eval_problems"],
+        "counts": counts,
+        "pairs": found.get("pairs", [])[:_MAX_PAIRS],
+    }
 
 
 def _code() -> dict[str, Any]:

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from warmstart.report.text import Segment, segments, visible
+from markupsafe import escape
+
+from warmstart.report.text import Segment, segments, shortened, visible
 from warmstart.summary import STAGE_NAMES
 
 SHOWN = 12
+_HEAD, _TAIL = 8_000, 2_000
+"""Characters shown of a completion."""
+_MAX_BYTES = 20_000
+"""What a completion may take: 36 of them and the chart library have to fit into the page."""
 _BY = {"warmup": "SFT", "grpo": "GRPO"}
-_LOST, _NEVER, _ALWAYS = "lost by {}", "never right", "right all along"
-_GAINED = "gained by {}"
+_GAINED, _LOST = "gained by {}", "lost by {}"
+_NEVER, _UNFORMATTED, _ALWAYS = "never right", "right, never in the format", "right all along"
 
 Row = dict[str, Any]
 
@@ -72,7 +78,7 @@ def choose_samples(
     shared = set.intersection(*(set(found) for found in greedy.values()))
     kinds: dict[str, list[str]] = {}
     for problem_id in sorted(shared, key=_shuffled):
-        path = {stage: bool(found[problem_id]["strict"]) for stage, found in greedy.items()}
+        path = {stage: _level(found[problem_id]) for stage, found in greedy.items()}
         kinds.setdefault(_kind(path), []).append(problem_id)
     shares = _places({kind: len(ids) for kind, ids in kinds.items()})
     ordered = sorted(kinds, key=_order)
@@ -92,27 +98,30 @@ def _shuffled(problem_id: str) -> str:
     return hashlib.sha256(problem_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _kind(right: Mapping[str, bool]) -> str:
-    """Return how a problem went: ``right`` says for each stage, in order, whether it was solved."""
-    stages = list(right)
-    last = right[stages[-1]]
-    changes = [stage for before, stage in pairwise(stages) if right[before] != right[stage]]
-    if not changes:
-        return _ALWAYS if last else _NEVER
-    return (_GAINED if last else _LOST).format(_BY[changes[-1]])
+def _level(row: Row) -> int:
+    """Return 2 for right and in the format, 1 for right, 0 for anything else."""
+    return 2 if row["strict"] else 1 if row["lenient"] else 0
 
 
-def _order(kind: str) -> tuple[int, str]:
+def _kind(levels: Mapping[str, int]) -> str:
+    """Return how a problem went from stage to stage.
+
+    An answer that an earlier stage had right and the last one has not is lost, in the format or not.
+    """
+    last = list(levels.values())[-1]
+    gains = [stage for (_, before), (stage, after) in pairwise(levels.items()) if before < 2 == after]
+    losses = [stage for (_, before), (stage, after) in pairwise(levels.items()) if before > after]
+    if last == 2:
+        return _GAINED.format(_BY[gains[-1]]) if gains else _ALWAYS
+    if max(levels.values()) > last:
+        return _LOST.format(_BY[losses[-1]])
+    return _UNFORMATTED if last else _NEVER
+
+
+def _order(kind: str) -> int:
     """Later stages first, gains before losses, what did not change last."""
-    ranks = [
-        _GAINED.format("GRPO"),
-        _LOST.format("GRPO"),
-        _GAINED.format("SFT"),
-        _LOST.format("SFT"),
-        _NEVER,
-        _ALWAYS,
-    ]
-    return ranks.index(kind), kind
+    changed = [changed.format(by) for by in ("GRPO", "SFT") for changed in (_GAINED, _LOST)]
+    return [*changed, _NEVER, _UNFORMATTED, _ALWAYS].index(kind)
 
 
 def _places(counts: Mapping[str, int]) -> dict[str, int]:
@@ -132,11 +141,11 @@ def _sample(rows: Mapping[str, Row], kind: str, tags: Mapping[str, str]) -> Samp
     first = next(iter(rows.values()))
     steps = f"{first['steps']} steps" if first.get("steps") else ""
     return Sample(
-        problem_id=visible(str(first["problem_id"]), head=80, tail=0),
+        problem_id=shortened(str(first["problem_id"]), 80),
         kind=kind,
-        family=visible(", ".join(filter(None, (first.get("family"), steps))), head=80, tail=0),
-        question=visible(str(first["question"]), head=2000, tail=200),
-        gold=visible(str(first["gold"]), head=200, tail=0),
+        family=shortened(", ".join(filter(None, (first.get("family"), steps))), 80),
+        question=shortened(str(first["question"]), 2000, 200),
+        gold=shortened(str(first["gold"]), 200),
         completions=[_completion(stage, row, tags) for stage, row in rows.items()],
     )
 
@@ -150,9 +159,17 @@ def _completion(stage: str, row: Row, tags: Mapping[str, str]) -> Completion:
         grade="right" if row["strict"] else "partly" if row["lenient"] else "not-right",
         tokens=int(row["tokens"]),
         is_cut=not row["finished"],
-        reasons=visible(str(row.get("why_not_strict") or ""), head=300, tail=0),
-        segments=segments(visible(str(row["text"])), tags),
+        reasons=shortened(str(row.get("why_not_strict") or ""), 300),
+        segments=segments(_fitting(str(row["text"])), tags),
     )
+
+
+def _fitting(text: str) -> str:
+    """Return the text, shortened the more, the more bytes its characters take when spelt out and escaped."""
+    head, tail = _HEAD, _TAIL
+    while len(escape(visible(shown := shortened(text, head, tail))).encode("utf-8", "replace")) > _MAX_BYTES:
+        head, tail = head // 2, tail // 2
+    return shown
 
 
 def _verdict(row: Row) -> tuple[str, str]:

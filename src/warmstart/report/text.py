@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-HEAD_CHARS = 6_000
-TAIL_CHARS = 1_000
-"""A longer text is shown by its beginning and its end: 36 of them have to fit into the page."""
 
 _BREAKS = re.compile(r" (?=%|[<>=] |of \d|points)|(?<=[<>=]) |(?<=\d of) |(?<=\d,) (?=[+−\d])")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -22,15 +18,19 @@ class Segment(NamedTuple):
     text: str
 
 
-def visible(text: str, *, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> str:
-    """Return the text with every character that cannot be seen spelt out, and its middle left out if long.
+def visible(text: str) -> str:
+    """Return the text with every character that cannot be seen spelt out.
 
     NUL becomes ``␀``, a right-to-left override ``[U+202E]``; line breaks and tabs stay.
     """
-    if len(text) > head + tail:
-        left_out = len(text) - head - tail
-        text = f"{text[:head]}\n[… {left_out:,} characters left out …]\n{text[-tail:]}"
     return text.translate({ord(char): _spelt(char) for char in set(text) if _is_invisible(char)})
+
+
+def shortened(text: str, head: int, tail: int = 0) -> str:
+    """Return the first ``head`` and last ``tail`` characters, and how many are left out between."""
+    if len(text) <= head + tail:
+        return text
+    return f"{text[:head]}\n[… {len(text) - head - tail:,} characters left out …]\n{text[len(text) - tail :]}"
 
 
 def _is_invisible(char: str) -> bool:
@@ -76,14 +76,3 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02d} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
-    """Return nested settings as dotted names and texts."""
-    found: list[tuple[str, str]] = []
-    for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
-            found += flat(inner, f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", "–" if inner is None else str(inner)))
-    return found

@@ -49,10 +49,18 @@ def generate(
         on_progress: Called with the number of completions of each batch.
     """
     ends = stop_ids(model, tokenizer)
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {"do_sample": False}
+    sampling = (
+        {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        if temperature
+        else {"do_sample": False}
+    )
     # A fresh config: the model's own would bring its vendor's top-k and top-p with it.
     config = GenerationConfig(
-        max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, use_cache=True, **sampling
+        max_new_tokens=max_tokens,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=True,
+        **sampling,
     )
     # Rows of like length together, so that little is spent on padding.
     rows = sorted((len(ids), index) for index, ids in enumerate(prompts) for _ in range(samples))
@@ -71,7 +79,9 @@ def generate(
     return completions
 
 
-def _generate_batch(model: PreTrainedModel, config: GenerationConfig, prompts: list[list[int]]) -> list[list[int]]:
+def _generate_batch(
+    model: PreTrainedModel, config: GenerationConfig, prompts: list[list[int]]
+) -> list[list[int]]:
     length = max(len(ids) for ids in prompts)
     pad = config.pad_token_id
     ids = torch.tensor([[pad] * (length - len(p)) + p for p in prompts], device=model.device)

@@ -1,0 +1,1 @@
+"""Training with TRL: the warm start, GRPO, and what both report."""

@@ -69,7 +69,9 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.signal = signal or SignalConfig()
         if self.signal.outcome is not None and self.signal.outcome not in self.reward_func_names:
-            raise ValueError(f"signal.outcome {self.signal.outcome!r} is none of the rewards {self.reward_func_names}")
+            raise ValueError(
+                f"signal.outcome {self.signal.outcome!r} is none of the rewards {self.reward_func_names}"
+            )
         self._pending_rollouts: list[dict[str, Any]] = []
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -121,11 +123,13 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         return torch.where(torch.isnan(column), column, (column > 0).to(column.dtype))
 
     def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
-        totals = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        totals: torch.Tensor = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         totals[torch.isnan(rewards).all(dim=1)] = torch.nan
         return totals
 
-    def _measure(self, rewards: torch.Tensor, outcome: torch.Tensor, completion_ids_list: list[list[int]]) -> None:
+    def _measure(
+        self, rewards: torch.Tensor, outcome: torch.Tensor, completion_ids_list: list[list[int]]
+    ) -> None:
         groups = (-1, self.num_generations)
         totals = self._totals(rewards).view(groups).double().cpu().numpy()
         signal = group_signal(totals, outcome.view(groups).double().cpu().numpy())
@@ -138,7 +142,11 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self._record("signal/generated_tokens", float(self.accelerator.gather(tokens).sum()))
 
     def _keep(
-        self, inputs: list[dict[str, Any]], completions: list[Any], completion_ids_list: list[list[int]], rewards: torch.Tensor
+        self,
+        inputs: list[dict[str, Any]],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+        rewards: torch.Tensor,
     ) -> None:
         from accelerate.utils import gather_object
 
@@ -222,7 +230,9 @@ def train_grpo(
         TrainingError: If nothing would be trained, or the warm start got lost on the way.
     """
     if trainable_parameters(model) == 0:
-        raise TrainingError("GRPO has no trainable parameters", "the adapter is frozen; load it with models.continue_adapter")
+        raise TrainingError(
+            "GRPO has no trainable parameters", "the adapter is frozen; load it with models.continue_adapter"
+        )
     config = trl.GRPOConfig(
         output_dir=str(folder.parent / "trainer"),
         max_steps=steps,
@@ -263,7 +273,9 @@ def train_grpo(
     return {"steps": steps, "generated_tokens": generated, "trained_tokens": generated}
 
 
-def check_handover(trainer: GRPOTrainer, prompter: Prompter, problems: Sequence[Problem], measured: float) -> float:
+def check_handover(
+    trainer: GRPOTrainer, prompter: Prompter, problems: Sequence[Problem], measured: float
+) -> float:
     """Return the greedy format rate of the trainer's own model on the trainer's own prompts.
 
     Raises:

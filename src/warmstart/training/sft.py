@@ -121,12 +121,15 @@ def train_sft(
         TrainingError: If nothing would be trained, or if the loss is not a number at the end.
     """
     if trainable_parameters(model) == 0:
-        raise TrainingError("SFT has no trainable parameters", "check lora.target_modules against the model's layers")
+        raise TrainingError(
+            "SFT has no trainable parameters", "check lora.target_modules against the model's layers"
+        )
     check_rows(prompter, rows)
     per_step = min(micro_batch or batch_size, batch_size)
     if batch_size % per_step:
         raise TrainingError(
-            f"sft.micro_batch {per_step} does not divide sft.batch_size {batch_size}", "choose a divisor of the batch size"
+            f"sft.micro_batch {per_step} does not divide sft.batch_size {batch_size}",
+            "choose a divisor of the batch size",
         )
     on_gpu = torch.cuda.is_available()
     arguments = SFTConfig(
@@ -162,7 +165,9 @@ def train_sft(
         quieten(trainer)
         result = trainer.train()
     if not torch.isfinite(torch.tensor(result.training_loss)):
-        raise TrainingError("the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32")
+        raise TrainingError(
+            "the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32"
+        )
     trainer.model.save_pretrained(str(folder))
     prompter.tokenizer.save_pretrained(str(folder))
     supervised = sum(len(row["labels"]) - row["labels"].count(_IGNORED) for row in rows)
@@ -182,6 +187,11 @@ def check_rows(prompter: Prompter, rows: Sequence[dict[str, list[int]]]) -> None
     """
     end, pad = prompter.end_id, prompter.tokenizer.pad_token_id
     if end == pad:
-        raise TrainingError("the padding token is the end-of-turn token: the model would not learn to stop", "set another pad_token")
+        raise TrainingError(
+            "the padding token is the end-of-turn token: the model would not learn to stop",
+            "set another pad_token",
+        )
     if any(row["labels"][-1] != end for row in rows):
-        raise TrainingError("an SFT row does not end in the end-of-turn token", "make the rows with training.sft.supervise")
+        raise TrainingError(
+            "an SFT row does not end in the end-of-turn token", "make the rows with training.sft.supervise"
+        )

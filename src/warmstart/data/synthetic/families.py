@@ -6,6 +6,7 @@ it in `TRAINED` (or `UNSEEN`, to measure what carries over to problems never tra
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from random import Random
 
@@ -13,10 +14,32 @@ from warmstart.data.synthetic.work import Work
 
 Family = Callable[[Random, Work], str]
 
-_NAMES = (
-    "Ana Ben Cara Dan Ella Finn Gita Hugo Iris Jack Kim Leo Mia Noah Olga Paul Quinn Rosa Sam Tina "
-    "Umar Vera Will Zoe"
-).split()
+_NAMES = [
+    "Ana",
+    "Ben",
+    "Cara",
+    "Dan",
+    "Ella",
+    "Finn",
+    "Gita",
+    "Hugo",
+    "Iris",
+    "Jack",
+    "Kim",
+    "Leo",
+    "Mia",
+    "Noah",
+    "Olga",
+    "Paul",
+    "Quinn",
+    "Rosa",
+    "Sam",
+    "Tina",
+    "Umar",
+    "Vera",
+    "Will",
+    "Zoe",
+]
 _TOYS = ("marbles", "stickers", "cards", "shells", "coins", "stamps", "beads", "buttons")
 _FOODS = ("apples", "pears", "muffins", "cookies", "rolls", "plums", "cakes", "eggs")
 _GOODS = ("pens", "books", "cups", "hats", "lamps", "bags", "balls", "shirts", "plates", "brushes")
@@ -46,7 +69,9 @@ def shopping(rng: Random, work: Work) -> str:
         )
     paid = total + rng.randint(1, 40)
     work.step("The change is {} dollars.", paid, "-", total)
-    return f"{bought} {name} pays with ${paid}. " + rng.choice(("How much change is there?", "How many dollars come back?"))
+    return f"{bought} {name} pays with ${paid}. " + rng.choice(
+        ("How much change is there?", "How many dollars come back?")
+    )
 
 
 def sharing(rng: Random, work: Work) -> str:
@@ -70,7 +95,9 @@ def sharing(rng: Random, work: Work) -> str:
             factor = rng.randint(2, 3)
             work.step(f"A friend has {{}} {toy}.", rest, "*", factor)
             times = "twice" if factor == 2 else "three times"
-            return f"{text} A friend has {times} as many as {name} has now. How many {toy} does the friend have?"
+            return (
+                f"{text} A friend has {times} as many as {name} has now. How many {toy} does the friend have?"
+            )
     return f"{text} How many {toy} does {name} have now?"
 
 
@@ -114,7 +141,9 @@ def baking(rng: Random, work: Work) -> str:
             f"There are {size} {food} on each of {trays} trays that {name} bakes, and {eaten} are eaten.",
         )
     )
-    text += rng.choice((f" The rest goes evenly into {boxes} boxes.", f" {boxes} boxes share the rest evenly."))
+    text += rng.choice(
+        (f" The rest goes evenly into {boxes} boxes.", f" {boxes} boxes share the rest evenly.")
+    )
     if rng.random() < 0.5:
         return f"{text} How many {food} are in a box?"
     price = rng.randint(2, 5)
@@ -171,7 +200,9 @@ def travel(rng: Random, work: Work) -> str:
 
 def garden(rng: Random, work: Work) -> str:
     """Rows of plants, some lost, each bearing fruit."""
-    plant, fruit = rng.choice((("trees", "apples"), ("bushes", "berries"), ("plants", "beans"), ("vines", "melons")))
+    plant, fruit = rng.choice(
+        (("trees", "apples"), ("bushes", "berries"), ("plants", "beans"), ("vines", "melons"))
+    )
     rows, size, yield_ = rng.randint(2, 9), rng.randint(3, 9), rng.randint(2, 9)
     planted = work.step(f"There are {{}} {plant}.", rows, "*", size)
     lost = rng.randint(1, planted - 2)
@@ -183,7 +214,9 @@ def garden(rng: Random, work: Work) -> str:
             f"{rng.choice(_NAMES)} sets {rows} rows with {size} {plant} in each, but {lost} {plant} die.",
         )
     )
-    text += rng.choice((f" Each of the others bears {yield_} {fruit}.", f" Every one left gives {yield_} {fruit}."))
+    text += rng.choice(
+        (f" Each of the others bears {yield_} {fruit}.", f" Every one left gives {yield_} {fruit}.")
+    )
     if rng.random() < 0.5:
         return f"{text} How many {fruit} are there?"
     eaten = rng.randint(1, crop - 1)
@@ -198,7 +231,12 @@ def ages(rng: Random, work: Work) -> str:
     second = work.step(f"{b} is {{}} years old.", young, "+", gap)
     third = work.step(f"{c} is {{}}.", second, "*", factor)
     times = {2: "twice", 3: "three times", 4: "four times"}[factor]
-    text = rng.choice((f"{a} is {young} years old and {b} is {gap} years older.", f"{b} is {gap} years older than {a}, who is {young}."))
+    text = rng.choice(
+        (
+            f"{a} is {young} years old and {b} is {gap} years older.",
+            f"{b} is {gap} years older than {a}, who is {young}.",
+        )
+    )
     text += f" {c} is {times} as old as {b}."
     kind = rng.random()
     if kind < 0.35:
@@ -260,7 +298,9 @@ def saving(rng: Random, work: Work) -> str:
     rest = work.step("{} dollars are left.", total, "-", price)
     more = rng.randint(5, 40)
     work.step("In the end it is {} dollars.", rest, "+", more)
-    return f"{text} {name} buys a {thing} for ${price} and then gets ${more}. How many dollars does {name} have?"
+    return (
+        f"{text} {name} buys a {thing} for ${price} and then gets ${more}. How many dollars does {name} have?"
+    )
 
 
 def animals(rng: Random, work: Work) -> str:
@@ -271,7 +311,9 @@ def animals(rng: Random, work: Work) -> str:
     first = work.step(f"The {four} have {{}} legs.", a, "*", 4)
     second = work.step(f"The {two} have {{}} legs.", b, "*", 2)
     legs = work.step("Together that is {} legs.", first, "+", second)
-    text = rng.choice((f"A farm has {a} {four} and {b} {two}.", f"There are {b} {two} and {a} {four} on a farm."))
+    text = rng.choice(
+        (f"A farm has {a} {four} and {b} {two}.", f"There are {b} {two} and {a} {four} on a farm.")
+    )
     if rng.random() < 0.5:
         return f"{text} How many legs do they have in all?"
     sold = rng.randint(1, a - 1)
@@ -286,7 +328,7 @@ def collections(rng: Random, work: Work) -> str:
     people = rng.sample(_NAMES, rng.randint(3, 4))
     start = rng.randint(5, 30)
     text, value, total = f"{people[0]} has {start} {toy}.", start, start
-    for before, name in zip(people, people[1:], strict=False):
+    for before, name in itertools.pairwise(people):
         kind = rng.randrange(3)
         if kind == 0 and value <= 40:
             text += f" {name} has twice as many as {before}."
@@ -311,7 +353,9 @@ def bus(rng: Random, work: Work) -> str:
     for stop in range(rng.randint(1, 3)):
         place = ("At the first stop", "At the second stop", "At the third stop")[stop]
         off, on = rng.randint(1, min(now, 20) - 1), rng.randint(2, 25)
-        text += rng.choice((f" {place} {off} get off and {on} get on.", f" {place} {off} people leave and {on} come in."))
+        text += rng.choice(
+            (f" {place} {off} get off and {on} get on.", f" {place} {off} people leave and {on} come in.")
+        )
         now = work.step(f"{place} {{}} stay.", now, "-", off)
         now = work.step("Then there are {}.", now, "+", on)
     return f"{text} How many people are on the {vehicle} now?"

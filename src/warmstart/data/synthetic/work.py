@@ -23,6 +23,7 @@ class Result(int):
     step: int
 
     def __new__(cls, value: int, step: int) -> Result:
+        """Return ``value`` with the index of its step."""
         result = super().__new__(cls, value)
         result.step = step
         return result

@@ -1,0 +1,62 @@
+"""The command line: thin commands over the package, imported when they are called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from warmstart.cli import check, doctor, grade, recipes, train
+from warmstart.errors import WarmstartError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="warmstart",
+    help="Reinforcement fine-tuning that knows whether it is learning.\n\nStart with: warmstart run",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (train, check, grade, recipes, doctor):
+    commands.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from warmstart import __version__
+
+        typer.echo(f"warmstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Run the program: a user error is one ``error:`` and one ``hint:`` line, a bug keeps its traceback."""
+    try:
+        app()
+    except WarmstartError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `warmstart recipes | head`; nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def print_error(error: WarmstartError) -> None:
+    """Write the error to stderr, its first line after ``error:``, the hint after ``hint:``."""
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"hint:  {error.hint}\n")

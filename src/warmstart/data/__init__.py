@@ -1,0 +1,83 @@
+"""Where problems come from: `load` is the one door, each source a module beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from warmstart.config import DataConfig
+from warmstart.data import files, gsm8k, hub, synthetic
+from warmstart.data.golds import check_golds
+from warmstart.errors import DataError
+from warmstart.records import Problem
+
+SYNTHETIC_TRAIN = 4_000
+"""How many problems are generated when the recipe names no number."""
+_HELD_OUT_SHARE = 5
+"""Without a held-out file, one problem in this many is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSplits:
+    """The problems of a run.
+
+    Attributes:
+        train: To train on.
+        eval: Held out.
+        unseen: Of families never trained on; ``synthetic`` alone has them.
+    """
+
+    train: list[Problem]
+    eval: list[Problem]
+    unseen: list[Problem]
+
+
+def load(config: DataConfig, *, seed: int, eval_problems: int, unseen_problems: int = 0) -> DataSplits:
+    """Return the problems of a run; the same arguments give the same ones in the same order.
+
+    All rows of the source are read and every gold is validated, whatever share of them is used.
+
+    Raises:
+        DataError: If a file, column or row cannot be read, a gold cannot be graded, or nothing is left.
+    """
+    if config.source == "synthetic":
+        return DataSplits(
+            synthetic.generate(config.train_problems or SYNTHETIC_TRAIN, seed=seed, split="train"),
+            synthetic.generate(eval_problems, seed=seed, split="eval"),
+            synthetic.generate(unseen_problems, seed=seed, split="unseen"),
+        )
+    train, held_out = _read(config, seed)
+    for name, problems in (("training", train), ("held-out", held_out)):
+        if not problems:
+            raise DataError(
+                f"the {name} data of {config.path or config.source} has no rows", "name another file or split"
+            )
+        check_golds(problems, where=name)
+    return DataSplits(_draw(train, config.train_problems, seed), _draw(held_out, eval_problems, seed), [])
+
+
+def _read(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:
+    if config.source == "gsm8k":
+        return gsm8k.load(config.path)
+    if config.source == "hub":
+        return hub.load(
+            str(config.path),
+            subset=config.subset,
+            train_split=config.train_split,
+            eval_split=config.eval_split,
+            columns=config.columns,
+        )
+    train = files.load(str(config.path), config.columns)
+    if config.eval_path is not None:
+        return train, files.load(config.eval_path, config.columns)
+    shuffled = _draw(train, None, seed)
+    kept = len(shuffled) - max(1, len(shuffled) // _HELD_OUT_SHARE)
+    return shuffled[:kept], shuffled[kept:]
+
+
+def _draw(problems: Sequence[Problem], wanted: int | None, seed: int) -> list[Problem]:
+    """Return ``wanted`` problems (None: all) in an order that only the seed decides; fewer are a prefix of more."""
+    shuffled = list(problems)
+    Random(f"warmstart data {seed}").shuffle(shuffled)
+    return shuffled[:wanted]

@@ -1,0 +1,127 @@
+"""Local jsonl, csv and parquet files, by column mapping."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from warmstart.config import ColumnMap
+from warmstart.errors import DataError
+from warmstart.records import Problem
+
+_KINDS = (".jsonl", ".csv", ".parquet")
+
+
+def load(path: str, columns: ColumnMap) -> list[Problem]:
+    """Return the problems of one file, in its order.
+
+    Raises:
+        DataError: If the file, a row or a column cannot be read.
+    """
+    return to_problems(read_rows(Path(path)), columns, where=path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a jsonl, csv or parquet file; blank lines are passed over.
+
+    Raises:
+        DataError: If it is not there, of another kind, or broken; for jsonl with the line.
+    """
+    if path.suffix not in _KINDS:
+        raise DataError(
+            f"{path} is none of {', '.join(_KINDS)}",
+            "convert it, or load it from the Hub with data.source=hub",
+        )
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", "check data.path and data.eval_path")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file)) if path.suffix == ".csv" else _parse_jsonl(file, path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}", "save it as UTF-8") from error
+
+
+def _parse_jsonl(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path} line {number} is not JSON: {error.msg} at column {error.colno}",
+                "every line must be one JSON object",
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(
+                f"{path} line {number} is a {type(row).__name__}", "every line must be one JSON object"
+            )
+        rows.append(row)
+    return rows
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path).to_pylist()  # type: ignore[no-any-return]
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as parquet: {error}", "write it again; the file may be cut off"
+        ) from error
+
+
+def to_problems(rows: Iterable[Mapping[str, Any]], columns: ColumnMap, *, where: str) -> list[Problem]:
+    """Return one problem per row.
+
+    A gold that is a worked solution ending in ``#### N`` is cut down to N. A row without an id gets its
+    number.
+
+    Raises:
+        DataError: If a column is missing (with those there are), empty, or an id occurs twice.
+    """
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        identity = (
+            str(_cell(row, columns.id, "id", number, where)) if columns.id else f"{Path(where).name}-{number}"
+        )
+        if identity in seen:
+            raise DataError(
+                f"{where} row {number}: the id {identity!r} is that of row {seen[identity]} too",
+                "make the ids unique, or leave out data.columns.id to use row numbers",
+            )
+        seen[identity] = number
+        question = str(_cell(row, columns.question, "question", number, where)).strip()
+        answer = str(_cell(row, columns.answer, "answer", number, where))
+        rationale = _cell(row, columns.rationale, "rationale", number, where) if columns.rationale else None
+        problems.append(
+            Problem(
+                id=identity,
+                question=question,
+                gold=answer.rpartition("####")[2].strip(),
+                rationale=None
+                if rationale is None
+                else str(rationale).rpartition("####")[0].strip() or str(rationale).strip(),
+            )
+        )
+    return problems
+
+
+def _cell(row: Mapping[str, Any], column: str, field: str, number: int, where: str) -> Any:  # noqa: ANN401
+    if column not in row:
+        raise DataError(
+            f"{where} row {number} has no column {column!r}; its columns are {', '.join(map(repr, row))}",
+            f"say which one it is with --set data.columns.{field}=NAME",
+        )
+    value = row[column]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{where} row {number}: {column!r} is empty", "fill it in, or leave the row out")
+    return value

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from warmstart.cli import app
+
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
+PERFECT = "<reasoning>\n3*4=12\n</reasoning>\n<answer>\n12\n</answer>"
+
+
+def _run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "warmstart", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["check", "tiny"], ["recipes"], ["run", "--help"]], ids=" ".join
+)
+def test_light_commands_leave_torch_out(arguments) -> None:
+    code = (
+        "import sys\nfrom warmstart.cli import app\n"
+        f"try:\n    app({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        f"sys.exit(','.join(name for name in {HEAVY!r} if name in sys.modules) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_user_error_is_two_lines_and_exit_code_two() -> None:
+    done = _run("check", "tinny")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "error: there is no recipe 'tinny'; did you mean tiny?"
+    assert done.stderr.splitlines()[1].startswith("hint:  ")
+    assert "Traceback" not in done.stderr
+
+
+def test_check_shows_what_the_numbers_amount_to() -> None:
+    result = CliRunner().invoke(app, ["check", "tiny", "--set", "grpo.steps=10", "--json"])
+    facts = json.loads(result.stdout)
+    assert facts["completions_per_step"] == 128
+    assert facts["grpo_completions"] == 1280
+
+
+def test_check_refuses_a_micro_batch_that_does_not_divide_with_the_nearest_that_do() -> None:
+    done = _run("check", "tiny", "--set", "grpo.micro_batch=12")
+    assert done.returncode == 2
+    assert "grpo.micro_batch can be 4 or 8 or 16" in done.stderr
+
+
+def test_score_prints_one_line_of_the_contract_per_row(tmp_path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"completion": PERFECT, "gold": "12"}, {"completion": "The answer is 12.", "gold": 12}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    result = CliRunner().invoke(app, ["score", str(file), "--json"])
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert set(first) == {"verdict", "given", "lenient", "strict", "soft", "rewards", "why_not_strict"}
+    assert (first["verdict"], first["strict"], first["rewards"]["correctness_reward_func"]) == (
+        "correct",
+        True,
+        2.0,
+    )
+    assert (second["verdict"], second["lenient"]["verdict"], second["strict"]) == (
+        "no_answer",
+        "correct",
+        False,
+    )
+    assert {"code", "at", "message"} == set(second["why_not_strict"][0])
+
+
+def test_score_counts_without_json(tmp_path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"completion": PERFECT, "gold": "12"}))
+    result = CliRunner().invoke(app, ["score", str(file)])
+    assert "1 completions, 1 in the strict format" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1 is not JSON"),
+        ('{"gold": "1"}', "line 1 has no field 'completion'"),
+        ('{"completion": 1, "gold": "1"}', "is a int"),
+    ],
+)
+def test_score_names_a_bad_row(tmp_path, line, message) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(line)
+    done = _run("score", str(file))
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_explain_says_where_the_format_is_missed_and_what_each_reward_pays() -> None:
+    result = CliRunner().invoke(
+        app, ["explain", "<reasoning>3*4</reasoning><answer>12</answer>", "--gold", "12"]
+    )
+    assert "answer:   correct" in result.stdout
+    assert "at character 11: no line break right after <reasoning>" in result.stdout
+    assert "<reasoning>▸3*4" in result.stdout
+    assert "soft_format_reward_func  0.500" in result.stdout
+
+
+def test_explain_reads_standard_input_and_cannot_be_made_to_steer_the_terminal() -> None:
+    done = _run("explain", "-", "--gold", "1", stdin="\x1b[2J<answer>\n1\n</answer>")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+
+
+def test_recipes_are_listed_shown_and_copied_but_never_over_a_file(tmp_path) -> None:
+    runner = CliRunner()
+    assert "tiny" in runner.invoke(app, ["recipes"]).stdout
+    assert runner.invoke(app, ["recipes", "show", "tiny"]).stdout.startswith("name: tiny")
+    target = tmp_path / "mine.yaml"
+    assert runner.invoke(app, ["recipes", "copy", "tiny", str(target)]).exit_code == 0
+    assert target.read_text().startswith("name: tiny")
+    done = _run("recipes", "copy", "tiny", str(target))
+    assert (done.returncode, "is already there" in done.stderr) == (2, True)
+
+
+def test_doctor_finds_this_installation_sound() -> None:
+    done = _run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert done.returncode == 0
+    assert checks["trl"]["found"].startswith("1.16")
+    assert not any(check["fix"] for check in checks.values())
+
+
+def test_a_report_of_no_run_directory_is_a_user_error(tmp_path) -> None:
+    done = _run("report", str(tmp_path))
+    assert done.returncode == 2
+    assert "is not a run directory" in done.stderr
