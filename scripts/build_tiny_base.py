@@ -1,6 +1,6 @@
 """Rebuild the tiny base that ships with warmstart: a cold model that can, unreliably, do the math.
 
-    python scripts/build_tiny_base.py [--out DIR] [--seed 0] [--updates 1200]
+    python scripts/build_tiny_base.py [--out DIR] [--seed 0] [--updates 4000]
 
 The base is a Qwen2 of under a million parameters, trained from nothing on documents that this script
 writes: ChatML conversations in which an assistant solves generated word problems *its own way*. What
@@ -10,8 +10,8 @@ makes it a useful base for a cold-start demo (measured, see docs/log.md):
    so that its skill does not hang on what comes first. None has the two-block format.
 2. Part of the solutions slip, as real corpora do: a line is wrong now and then and the error is carried
    on. That opens the gap between one sample and eight which reinforcement learning lives on.
-3. A share of the documents are pages of bare sums. After a few minutes every mistake left is one of
-   arithmetic, and sums teach it at a fraction of the tokens.
+3. Every other update is a page of bare sums out of such problems, short and so cheap: after a few
+   minutes every mistake left is one of arithmetic. And slips come late, when the sums are learnt.
 4. The words and marks of the format are ordinary: system prompts ask for all sorts of tags, and the
    assistant of these documents ignores them. LoRA cannot teach a token that was never learnt.
 5. It stops early. A base that is right 98 % of the time has nothing left to win.
@@ -51,9 +51,12 @@ CAREFUL_SHARE = 0.4
 SLIP = 0.3
 """Chance that a line of the other solutions is wrong."""
 
-DRILL_SHARE = 0.35
-"""Share of the documents that are pages of sums."""
-DRILL_LINES = 14
+POLISH_CAREFUL_SHARE = 0.67
+"""The same in the last, gentle updates, which set how reliable one sample is."""
+POLISH_UPDATES, POLISH_RATE = 400, 6e-4
+SLIPS_FROM = 0.6
+"""Share of the updates before the first slip."""
+DRILL_ROWS, DRILL_LINES = 48, 4
 
 TAG_WORDS = ("work", "steps", "think", "notes", "plan", "solution", "result", "final", "math", "out")
 SYSTEM_PROMPTS = (
@@ -143,31 +146,25 @@ def slipping(rng: Random) -> int:
     return rng.choice((1, -1, 1, -1, 2, -2, 10, -10, 5, -5))
 
 
-def drill(rng: Random) -> str:
-    """Return one true sum of the size that the problems need."""
-    operation = rng.choices("-+*/", weights=(9, 7, 3, 1))[0]
-    if operation == "-":
-        left = rng.randint(5, 150) if rng.random() < 0.8 else rng.randint(100, 450)
-        right = rng.randint(1, left)
-        return f"{left}-{right}={left - right}"
-    if operation == "+":
-        top = 120 if rng.random() < 0.8 else 300
-        left, right = rng.randint(2, top), rng.randint(2, top)
-        return f"{left}+{right}={left + right}"
-    left, right = rng.randint(2, 60 if rng.random() < 0.3 else 20), rng.randint(2, 12)
-    if operation == "*":
-        return f"{left}*{right}={left * right}"
-    return f"{left * right}/{right}={left}"
+def drills(seed: int) -> Iterator[list[str]]:
+    """Yield pages of sums as they occur in the problems, fewer products: those are learnt first."""
+    rng = Random(f"tiny base drills {seed}")
+    page: list[str] = []
+    for _, work, _ in draw(seed=seed + 2_000_000, split="train"):
+        for step, (_, value) in zip(work.steps, line_values(work), strict=True):
+            if step.operation != "*" or rng.random() < 0.4:
+                page.append(f"{int(step.left)}{step.operation}{int(step.right)}={value}")
+            if len(page) == DRILL_LINES:
+                yield page
+                page = []
 
 
-def documents(seed: int) -> Iterator[Document]:
+def documents(seed: int, *, careful_share: float) -> Iterator[Document]:
     """Yield documents without end; none of their questions is ever used for evaluation."""
     rng = Random(f"tiny base {seed}")
     for question, work, _ in draw(seed=seed + 1_000_000, split="train"):
-        while rng.random() < DRILL_SHARE:
-            yield Document("", "\n".join(drill(rng) for _ in range(DRILL_LINES)) + PAD)
         slip = None
-        if rng.random() > CAREFUL_SHARE:
+        if rng.random() > careful_share:
             slip = lambda value: max(0, value + slipping(rng)) if rng.random() < SLIP else value  # noqa: E731
         lines = line_values(work, slip)
         solution, answer = "\n".join(line for line, _ in lines), lines[-1][1]
@@ -176,7 +173,7 @@ def documents(seed: int) -> Iterator[Document]:
 
 def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE in Qwen's manner, trained on the corpus without its tags."""
-    source = documents(seed)
+    source = documents(seed, careful_share=CAREFUL_SHARE)
     texts = [next(source) for _ in range(4_000)]
     words = (
         "\n".join((*TAG_WORDS, "reasoning", "answer", "explanation", "system", "user", "assistant")) + "\n"
@@ -230,38 +227,70 @@ def build_model(vocabulary: int) -> Qwen2ForCausalLM:
     )
 
 
-def batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, rows: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (ids, weights), both (rows, length): documents of like length together, prompts weighted low."""
-    source, rng = documents(seed), Random(seed)
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Token ids and the weight of each in the loss, both (rows, length)."""
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int, *, rows: int, updates: int) -> Iterator[Batch]:
+    """Yield a batch for each update: sums and documents in turn, slips from `SLIPS_FROM` on."""
+    sums = drill_batches(tokenizer, seed)
+    careful = document_batches(tokenizer, documents(seed, careful_share=1.0), rows)
+    mixed = document_batches(tokenizer, documents(seed + 1, careful_share=CAREFUL_SHARE), rows)
+    for update in range(updates):
+        yield next(sums if update % 2 else careful if update < SLIPS_FROM * updates else mixed)
+
+
+def drill_batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batch]:
+    """Yield pages of sums; what stands before ``=`` cannot be known and weighs little."""
+    source, equals, line_end = (
+        drills(seed),
+        tokenizer.convert_tokens_to_ids("="),
+        tokenizer("\n")["input_ids"][0],
+    )
     while True:
-        pool = [next(source) for _ in range(rows * 16)]
+        pages = tokenizer(["\n".join(next(source)) + "\n" for _ in range(DRILL_ROWS)])["input_ids"]
+        weighted = []
+        for ids in pages:
+            weights, known = [], False
+            for token in ids:
+                weights.append(1.0 if known else 0.02)
+                known = token == equals or (known and token != line_end)
+            weighted.append((ids, weights))
+        yield padded(weighted)
+
+
+def document_batches(
+    tokenizer: PreTrainedTokenizerFast, source: Iterator[Document], rows: int
+) -> Iterator[Batch]:
+    """Yield documents, those of like length together; prompts weigh a tenth of solutions."""
+    rng = Random(rows)
+    while True:
+        pool = [next(source) for _ in range(rows * 64)]
         prompts = tokenizer([d.prompt for d in pool])["input_ids"]
         solutions = tokenizer([d.solution for d in pool])["input_ids"]
-        ids = sorted(
-            ((p + s, len(p)) for p, s in zip(prompts, solutions, strict=True)), key=lambda pair: len(pair[0])
-        )
-        groups = [ids[start : start + rows] for start in range(0, len(ids), rows)]
+        weighted = [(p + s, [0.1] * len(p) + [1.0] * len(s)) for p, s in zip(prompts, solutions, strict=True)]
+        weighted.sort(key=lambda pair: len(pair[0]))
+        groups = [weighted[start : start + rows] for start in range(0, len(weighted), rows)]
         rng.shuffle(groups)
-        for group in groups:
-            length = max(len(i) for i, _ in group)
-            batch, weights = torch.zeros(rows, length, dtype=torch.long), torch.zeros(rows, length)
-            for row, (tokens, prompt) in enumerate(group):
-                batch[row, : len(tokens)] = torch.tensor(tokens)
-                weights[row, :prompt], weights[row, prompt : len(tokens)] = 0.1, 1.0
-            yield batch, weights
+        yield from map(padded, groups)
 
 
-def train(
-    model: Qwen2ForCausalLM, source: Iterator[tuple[torch.Tensor, torch.Tensor]], *, updates: int, rate: float
-) -> None:
-    """Train in place: AdamW, 50 updates of warm-up, then a cosine down to a tenth."""
+def padded(rows: list[tuple[list[int], list[float]]]) -> Batch:
+    """Return the rows as tensors; padding weighs nothing."""
+    length = max(len(ids) for ids, _ in rows)
+    ids, weights = torch.zeros(len(rows), length, dtype=torch.long), torch.zeros(len(rows), length)
+    for row, (tokens, weight) in enumerate(rows):
+        ids[row, : len(tokens)], weights[row, : len(tokens)] = torch.tensor(tokens), torch.tensor(weight)
+    return ids, weights
+
+
+def train(model: Qwen2ForCausalLM, source: Iterator[Batch], *, updates: int, rate: float) -> None:
+    """Train in place: AdamW, 100 updates of warm-up, then a cosine down to a tenth."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
     model.train()
     began = time.time()
     for update in range(1, updates + 1):
-        scale = min(1.0, update / 50) * (0.1 + 0.45 * (1 + math.cos(math.pi * update / updates)))
+        scale = min(1.0, update / 100) * (0.1 + 0.45 * (1 + math.cos(math.pi * update / updates)))
         for group in optimizer.param_groups:
             group["lr"] = rate * scale
         ids, weights = next(source)
@@ -275,8 +304,14 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if update % 50 == 0:
+        if update % 100 == 0:
             print(f"update {update:5d}  loss {loss.item():.3f}  {time.time() - began:.0f} s", flush=True)
+
+
+def polish(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, seed: int, rows: int) -> None:
+    """Train a little more on documents with fewer slips, in place."""
+    source = documents(seed + 2, careful_share=POLISH_CAREFUL_SHARE)
+    train(model, document_batches(tokenizer, source, rows), updates=POLISH_UPDATES, rate=POLISH_RATE)
 
 
 def main() -> None:
@@ -286,9 +321,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "src/warmstart/tiny_base")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--updates", type=int, default=1200)
-    parser.add_argument("--rows", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--updates", type=int, default=4000)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=3e-3)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     tokenizer = build_tokenizer(arguments.seed)
@@ -296,10 +331,11 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
     train(
         model,
-        batches(tokenizer, arguments.seed, arguments.rows),
+        batches(tokenizer, arguments.seed, rows=arguments.rows, updates=arguments.updates),
         updates=arguments.updates,
         rate=arguments.rate,
     )
+    polish(model, tokenizer, seed=arguments.seed, rows=arguments.rows)
     model.half().save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
 

@@ -93,6 +93,8 @@ def test_score_counts_without_json(tmp_path) -> None:
         ("{", "line 1 is not JSON"),
         ('{"gold": "1"}', "line 1 has no field 'completion'"),
         ('{"completion": 1, "gold": "1"}', "is a int"),
+        ('{"completion": "<answer>None</answer>", "gold": null}', "line 1: gold is a NoneType"),
+        ("[" * 100_000, "line 1 is not usable JSON"),
     ],
 )
 def test_score_names_a_bad_row(tmp_path, line, message) -> None:
@@ -110,7 +112,7 @@ def test_explain_says_where_the_format_is_missed_and_what_each_reward_pays() -> 
     assert "answer:   correct" in result.stdout
     assert "at character 11: no line break right after <reasoning>" in result.stdout
     assert "<reasoning>▸3*4" in result.stdout
-    assert "soft_format_reward_func  0.500" in result.stdout
+    assert "soft_format_reward_func   0.500" in result.stdout
 
 
 def test_explain_reads_standard_input_and_cannot_be_made_to_steer_the_terminal() -> None:
@@ -142,3 +144,57 @@ def test_a_report_of_no_run_directory_is_a_user_error(tmp_path) -> None:
     done = _run("report", str(tmp_path))
     assert done.returncode == 2
     assert "is not a run directory" in done.stderr
+
+
+def test_explain_reads_bytes_that_are_no_text() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "warmstart", "explain", "-", "--gold", "1"],
+        input=b"\xff\xfe<answer>1</answer>",
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert b"answer:   correct" in done.stdout
+
+
+def test_run_refuses_impossible_batches_before_it_makes_a_directory(tmp_path) -> None:
+    out = tmp_path / "run"
+    done = _run("run", "tiny", "--out", str(out), "--set", "grpo.micro_batch=12")
+    assert (done.returncode, out.exists()) == (2, False)
+
+
+def test_doctor_says_what_to_install_when_torch_is_missing() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\nfrom warmstart.cli.doctor import examine\nprint(examine())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "torch cannot be imported" in done.stdout, done.stderr
+
+
+def test_ctrl_c_ends_with_130() -> None:
+    code = (
+        "import sys\nfrom warmstart import cli\n@cli.app.command()\ndef stop() -> None:\n    raise KeyboardInterrupt\n"
+        "sys.argv = ['warmstart', 'stop']\ncli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False)
+
+
+def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"completion": "x", "gold": "1"}\n' * 5000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "warmstart", "score", str(file), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as piped:
+        assert piped.stdout is not None
+        assert piped.stderr is not None
+        piped.stdout.readline()
+        piped.stdout.close()
+        assert piped.stderr.read() == b""

@@ -111,3 +111,53 @@ def test_the_committed_field_names_are_those_of_the_installed_trl() -> None:
 def test_every_field_we_set_ourselves_is_one_of_trls() -> None:
     assert set(OWNED["grpo"]) <= GRPO_FIELDS
     assert set(OWNED["sft"]) <= SFT_FIELDS
+
+
+def test_one_fault_does_not_hide_another() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(
+            "tiny",
+            [
+                "seed=-1", "model=3", "data.source=files", "grpo.stps=1", "grpo.trl.epsilonn=1", "grpo.trl.max_steps=1",
+                "grpo.reward_weights.a=1", "grpo.reward_weights.b=1", "sft.micro_batch=3",
+            ],
+        )  # fmt: skip
+    message = caught.value.message
+    assert message.startswith("tiny has 9 problems:")
+    for fault in (
+        "seed: -1", "model: 3", "data.path is needed", "grpo.stps:", "grpo.trl.epsilonn is no field",
+        "grpo.trl.max_steps is set by", "grpo.reward_weights.a is", "grpo.reward_weights.b is", "sft.micro_batch 3",
+    ):  # fmt: skip
+        assert fault in message
+    assert "dictionary" not in message
+
+
+@pytest.mark.parametrize("value", ["inf", ".inf", "nan", ".nan"])
+@pytest.mark.parametrize(
+    "key", ["grpo.temperature", "grpo.beta", "sft.learning_rate", "grpo.reward_weights.int_reward_func"]
+)
+def test_a_number_must_be_finite(key, value) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load_recipe("tiny", [f"{key}={value}"])
+
+
+def test_yes_is_not_one_step() -> None:
+    with pytest.raises(ConfigError, match=r"grpo\.steps: True does not do; true and false are for switches"):
+        load_recipe("tiny", ["grpo.steps=yes"])
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [("grpo.micro_batch=12", "can be 4 or 8 or 16"), ("sft.micro_batch=3", "can be 1 or 2 or 4")],
+)
+def test_batches_that_cannot_be_are_refused_before_anything_runs(override, hint) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        load_recipe("tiny", [override])
+
+
+def test_a_text_that_yaml_reads_as_a_number_can_be_quoted() -> None:
+    with pytest.raises(ConfigError, match="is not read as text; quote it"):
+        load_recipe("tiny", ["model.revision=1234567"])
+    assert load_recipe("tiny", ['model.revision="1234567"']).model.revision == "1234567"
+    assert load_recipe("tiny", ["model.revision='1e5'"]).model.revision == "1e5"
+    assert load_recipe("tiny", ["grpo.trl.epsilon=1e-2"]).grpo.trl == {"epsilon": 0.01}

@@ -174,3 +174,66 @@ def test_overlap_counts_grow_from_exact_to_normalised_for_any_text(train, held_o
     )
     assert found.exact <= found.normalised <= len(held_out)
     assert found.ngram <= len(held_out)
+
+
+def test_a_bad_gold_is_named_by_its_row_in_the_file_though_the_split_is_shuffled(tmp_path) -> None:
+    path = tmp_path / "all.jsonl"
+    golds = [str(n) if n != 7 else "??" for n in range(1, 51)]
+    path.write_text("\n".join(json.dumps({"question": f"{gold}?", "answer": gold}) for gold in golds))
+    with pytest.raises(DataError, match=r"1 of 50 gold answers.*\n  row 7: '\?\?'"):
+        load(DataConfig(source="files", path=str(path)), seed=3, eval_problems=5)
+
+
+def test_what_is_held_out_of_one_file_does_not_depend_on_the_seed(tmp_path) -> None:
+    path = tmp_path / "all.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"{n} + 1?", "answer": n + 1}) for n in range(50)))
+    config = DataConfig(source="files", path=str(path))
+    first, other = (load(config, seed=seed, eval_problems=100) for seed in (0, 1))
+    assert {p.id for p in first.eval} == {p.id for p in other.eval}
+    assert [p.id for p in first.train] != [p.id for p in other.train]
+
+
+def test_one_row_cannot_be_split(tmp_path) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text('{"question": "1 + 1?", "answer": 2}')
+    with pytest.raises(DataError, match="one row, and some must be held out"):
+        load(DataConfig(source="files", path=str(path)), seed=0, eval_problems=5)
+
+
+def test_a_folder_that_is_not_gsm8k_is_refused_by_its_columns(tmp_path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text('{"problem": "1 + 1?", "answer": "#### 2"}')
+    with pytest.raises(
+        DataError, match=r"row 1 of the train data is not GSM8K's: it has 'problem', 'answer'"
+    ):
+        load(DataConfig(source="gsm8k", path=str(tmp_path)), seed=0, eval_problems=5)
+
+
+def test_an_unquoted_comma_in_a_csv_is_refused_instead_of_shifting_the_answer(tmp_path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("question,answer\nAnn has 3 pens, Bob has 4. How many?,7\n")
+    with pytest.raises(DataError, match="line 2 has more cells than the header"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"answer": ' + "9" * 5000 + "}"], ids=["deep", "long"])
+def test_json_that_python_cannot_hold_is_a_data_error_with_its_line(tmp_path, text) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("{}\n" + text)
+    with pytest.raises(DataError, match="line 2 is not"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("value", [True, ["1"], {"x": 1}], ids=repr)
+def test_a_cell_that_is_neither_text_nor_number_is_refused(value) -> None:
+    with pytest.raises(DataError, match="row 1: 'answer' is a"):
+        to_problems([{"question": "1?", "answer": value}], ColumnMap(), where="train.jsonl")
+
+
+def test_an_error_of_the_hub_without_words_is_named_by_its_kind(monkeypatch) -> None:
+    def fail(*arguments, **options):
+        raise ValueError
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(DataError, match="could not be loaded: ValueError"):
+        load(DataConfig(source="gsm8k"), seed=0, eval_problems=5)

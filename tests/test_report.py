@@ -383,6 +383,13 @@ def test_right_answers_that_never_were_in_the_format_are_a_kind_of_their_own() -
     assert samples_of("011", "111", "101")[0] == {"right, never in the format": (3, 3)}
 
 
+def test_a_result_that_could_not_be_told_is_no_loss() -> None:
+    untold = completion_row(0, formatted=True, verdict="undecided", lenient_verdict="undecided")
+    rows = {"base": [completion_row(0, right=True)], "grpo": [untold]}
+    kinds, _ = choose_samples(rows, {"reasoning": "reasoning", "answer": "answer"})
+    assert [kind.name for kind in kinds] == ["could not be told"]
+
+
 def test_losses_and_failures_are_shown_however_many_gains_there_are() -> None:
     kinds, samples = samples_of(*["022"] * 200, *["002"] * 50, "020", "000")
     assert len(samples) == 12

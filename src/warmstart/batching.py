@@ -65,6 +65,24 @@ def plan_batches(
     return BatchPlan(per_device, share // per_device, total)
 
 
+def check_plan(
+    problems_per_step: int,
+    group_size: int,
+    *,
+    micro_batch: int | None = None,
+    name: str = "grpo.micro_batch",
+) -> None:
+    """Pass if there is a plan for one process.
+
+    Raises:
+        ValueError: With the message of `plan_batches` and its hint in one line, for the recipe's schema.
+    """
+    try:
+        plan_batches(problems_per_step, group_size, micro_batch=micro_batch, name=name)
+    except ConfigError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+
+
 def _nearest(wanted: int, is_valid: Callable[[int], bool], *, limit: int) -> str:
     valid = [value for value in range(1, limit + 1) if is_valid(value)]
     near = sorted(sorted(valid, key=lambda value: (abs(value - wanted), value))[:3])

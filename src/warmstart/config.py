@@ -6,20 +6,34 @@ comes from and its twin in TRL. Nothing here imports torch.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from warmstart.batching import check_plan
 from warmstart.errors import ConfigError
 from warmstart.rewards import STAGE_WEIGHTS
 from warmstart.tags import Tags
-from warmstart.trl_fields import GRPO_FIELDS, OWNED, SFT_FIELDS
+from warmstart.trl_fields import checked_extra, did_you_mean, refuse
+
+_RECIPES = resources.files("warmstart") / "recipes"
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", re.ASCII)
+
+_SHOW = "`warmstart recipes show tiny` shows a whole recipe"
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,7 +41,16 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        # pydantic takes true for 1, so that `grpo.steps=yes` would train one step.
+        switch = cls.model_fields[str(info.field_name)].annotation in (bool, bool | None)
+        if isinstance(value, bool) and not switch:
+            raise PydanticCustomError("switch", "true and false are for switches")
+        return value
 
 
 class ModelConfig(_Section):
@@ -86,10 +109,10 @@ class DataConfig(_Section):
 
     source: Literal["synthetic", "gsm8k", "hub", "files"]
     """``synthetic`` generates; ``gsm8k`` is openai/gsm8k or a folder of its jsonl; ``hub`` any data set; ``files`` any jsonl, csv or parquet."""
-    path: str | None = None
+    path: Annotated[str | None, Field(validate_default=True)] = None
     """gsm8k: the folder (None: from the Hub). hub: the data set's id. files: the training file."""
     eval_path: str | None = None
-    """files: the held-out file; None holds out the last problems of the training file."""
+    """files: the held-out file; None holds out a fifth of the training file, the same whatever the seed."""
     subset: str | None = None
     """hub: the configuration of the data set."""
     train_split: str = "train"
@@ -101,11 +124,12 @@ class DataConfig(_Section):
     train_problems: Positive | None = None
     """How many problems are trained on, drawn by the seed; None takes all (synthetic: 4,000)."""
 
-    @model_validator(mode="after")
-    def _hub_and_files_need_a_path(self) -> DataConfig:
-        if self.source in ("hub", "files") and self.path is None:
-            raise ValueError(f"data.path is needed with data.source={self.source}")
-        return self
+    @field_validator("path")
+    @classmethod
+    def _hub_and_files_need_a_path(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is None and info.data.get("source") in ("hub", "files"):
+            raise ValueError(f"data.path is needed with data.source={info.data['source']}")
+        return path
 
 
 class LoraConfig(_Section):
@@ -144,6 +168,16 @@ class SftConfig(_Section):
     """Less memory for a quarter more time."""
     trl: dict[str, Any] = {}
     """Any other field of TRL's ``SFTConfig``."""
+
+    @field_validator("trl")
+    @classmethod
+    def _extra_fields_are_trls(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        return checked_extra("sft", extra)
+
+    @model_validator(mode="after")
+    def _rows_divide(self) -> SftConfig:
+        check_plan(1, self.batch_size, micro_batch=self.micro_batch, name="sft.micro_batch")
+        return self
 
 
 class GrpoConfig(_Section):
@@ -190,22 +224,35 @@ class GrpoConfig(_Section):
     trl: dict[str, Any] = {}
     """Any other field of TRL's ``GRPOConfig``."""
 
-    @model_validator(mode="after")
-    def _weights_are_known(self) -> GrpoConfig:
-        for name in self.reward_weights or {}:
-            if name not in STAGE_WEIGHTS[self.stage]:
-                raise ValueError(
-                    f"grpo.reward_weights.{name} is no reward; there are {', '.join(STAGE_WEIGHTS[self.stage])}"
-                )
-        return self
+    @field_validator("reward_weights")
+    @classmethod
+    def _weights_are_known(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
+        known = STAGE_WEIGHTS["solve"]
+        refuse(
+            f"grpo.reward_weights.{name} is no reward; there are {', '.join(known)}"
+            for name in weights or {}
+            if name not in known
+        )
+        return weights
 
-    @model_validator(mode="after")
-    def _four_bits_cannot_be_merged_for_vllm(self) -> GrpoConfig:
-        if self.vllm != "off" and self.quantization == "nf4":
+    @field_validator("vllm")
+    @classmethod
+    def _four_bits_cannot_be_merged_for_vllm(cls, vllm: str, info: ValidationInfo) -> str:
+        if vllm != "off" and info.data.get("quantization") == "nf4":
             raise ValueError(
                 "grpo.vllm and grpo.quantization=nf4 do not go together: TRL merges the adapter into the base to hand it to "
                 "vLLM, and merging into 4 bits rounds the update away; set grpo.quantization=none"
             )
+        return vllm
+
+    @field_validator("trl")
+    @classmethod
+    def _extra_fields_are_trls(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        return checked_extra("grpo", extra)
+
+    @model_validator(mode="after")
+    def _completions_divide(self) -> GrpoConfig:
+        check_plan(self.problems_per_step, self.group_size, micro_batch=self.micro_batch)
         return self
 
 
@@ -245,27 +292,10 @@ class Recipe(_Section):
     grpo: GrpoConfig
     eval: EvalConfig
 
-    @model_validator(mode="after")
-    def _extra_fields_are_trls(self) -> Recipe:
-        for section, extra, known in (
-            ("sft", self.sft.trl, SFT_FIELDS),
-            ("grpo", self.grpo.trl, GRPO_FIELDS),
-        ):
-            for key in extra:
-                if key in OWNED[section]:
-                    raise ValueError(f"{section}.trl.{key} is set by {OWNED[section][key]}; set that instead")
-                if key not in known:
-                    raise ValueError(
-                        f"{section}.trl.{key} is no field of TRL's config{_did_you_mean(key, known)}"
-                    )
-        return self
-
 
 def list_recipes() -> list[str]:
     """Return the names of the packaged recipes, ``tiny`` first."""
-    names = [
-        entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")
-    ]
+    names = [Path(entry.name).stem for entry in _RECIPES.iterdir() if entry.name.endswith(".yaml")]
     return sorted(names, key=lambda name: (name != "tiny", name))
 
 
@@ -275,15 +305,13 @@ def recipe_text(name_or_path: str | Path) -> str:
     Raises:
         ConfigError: If there is neither.
     """
-    packaged = _folder() / f"{name_or_path}.yaml"
     if str(name_or_path) in list_recipes():
-        return packaged.read_text(encoding="utf-8")
-    path = Path(name_or_path)
+        return (_RECIPES / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     try:
-        return path.read_text(encoding="utf-8")
+        return Path(name_or_path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"there is no recipe {str(name_or_path)!r}{_did_you_mean(str(name_or_path), list_recipes())}",
+            f"there is no recipe {str(name_or_path)!r}{did_you_mean(str(name_or_path), list_recipes())}",
             f"packaged: {', '.join(list_recipes())}; or give a readable YAML file",
         ) from error
 
@@ -297,14 +325,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         values = yaml.safe_load(recipe_text(name_or_path))
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{name_or_path} is not YAML: {error}", "compare it with `warmstart recipes show tiny`"
-        ) from error
+        raise ConfigError(f"{name_or_path} is not YAML: {error}", _SHOW) from error
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"{name_or_path} holds no recipe: it is a {type(values).__name__}",
-            "compare it with `warmstart recipes show tiny`",
-        )
+        raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", _SHOW)
     for override in overrides:
         _apply(values, override)
     try:
@@ -313,18 +336,12 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         problems = list(_problems(error))
         lines = "".join(f"\n  {problem}" for problem in problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ConfigError(
-            f"{name_or_path} has {count}:{lines}", "`warmstart recipes show tiny` shows a whole recipe"
-        ) from error
+        raise ConfigError(f"{name_or_path} has {count}:{lines}", _SHOW) from error
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """Return every setting of the recipe as JSON can hold it."""
     return recipe.model_dump(mode="json")
-
-
-def _folder() -> Traversable:
-    return resources.files("warmstart") / "recipes"
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -349,14 +366,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _scalar(text: str) -> Any:  # noqa: ANN401
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        # YAML 1.1 takes 1e-5 for a text, because its floats need a point.
-        try:
-            return float(value) if any(c.isdigit() for c in value) else value
-        except ValueError:
-            return value
-    return value
+    # YAML 1.1 takes 1e-5 for a text, because its floats need a point; what is in quotes stays a text.
+    return float(text) if _EXPONENT.fullmatch(text.strip()) else yaml.safe_load(text)
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
@@ -364,11 +375,15 @@ def _problems(error: ValidationError) -> Iterator[str]:
         key = ".".join(str(part) for part in found["loc"])
         message = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
-            yield f"{key}: there is no such field{_did_you_mean(str(found['loc'][-1]), _fields(found['loc'][:-1]))}"
+            yield f"{key}: there is no such field{did_you_mean(str(found['loc'][-1]), _fields(found['loc'][:-1]))}"
         elif found["type"] == "missing":
             yield f"{key}: is needed"
         elif found["type"] == "value_error":
-            yield message
+            yield from message.split("\n")
+        elif found["type"] == "model_type":
+            yield f"{key}: {found['input']!r} does not do; it has fields of its own, as `warmstart recipes show tiny` does"
+        elif found["type"] == "string_type":
+            yield f"{key}: {found['input']!r} is not read as text; quote it inside, as in {key}='\"1e5\"'"
         else:
             yield f"{key}: {found['input']!r} does not do; {message[0].lower()}{message[1:]}"
 
@@ -381,8 +396,3 @@ def _fields(section: Sequence[int | str]) -> list[str]:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return []
     return list(model.model_fields)
-
-
-def _did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any] | frozenset[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

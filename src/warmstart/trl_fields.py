@@ -5,6 +5,10 @@ A contract test keeps these lists equal to the installed version's.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
 _COMMON = frozenset(
     [
         "accelerator_config",
@@ -263,3 +267,36 @@ OWNED: dict[str, dict[str, str]] = {
     },
 }
 """TRL's fields that the recipe decides itself, and what decides each."""
+
+
+def checked_extra(section: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Return what a recipe's ``sft.trl`` or ``grpo.trl`` holds.
+
+    Raises:
+        ValueError: With every name that TRL's config does not have, or that the recipe sets elsewhere.
+    """
+    known, owned = (SFT_FIELDS if section == "sft" else GRPO_FIELDS), OWNED[section]
+    refuse(
+        f"{section}.trl.{key} is set by {owned[key]}; set that instead"
+        if key in owned
+        else f"{section}.trl.{key} is no field of TRL's config{did_you_mean(key, known)}"
+        for key in extra
+        if key in owned or key not in known
+    )
+    return extra
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Pass if there are no problems.
+
+    Raises:
+        ValueError: With one line per problem; `warmstart.config` takes them apart again.
+    """
+    if lines := "\n".join(problems):
+        raise ValueError(lines)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean …?`` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

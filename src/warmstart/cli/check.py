@@ -36,16 +36,11 @@ def check(recipe: Recipe = "tiny", set_: Set = None, json: Json = False) -> None
 
 
 def derived(recipe: RecipeValue) -> dict[str, Any]:
-    """Return what the recipe's numbers amount to.
-
-    Raises:
-        ConfigError: If problems, group size and micro-batch do not fit together.
-    """
+    """Return what the recipe's numbers amount to."""
     from warmstart.batching import plan_batches
 
     grpo, sft = recipe.grpo, recipe.sft
     plan = plan_batches(grpo.problems_per_step, grpo.group_size, micro_batch=grpo.micro_batch)
-    plan_batches(1, sft.batch_size, micro_batch=sft.micro_batch, name="sft.micro_batch")
     cap = recipe.eval.max_completion_tokens or grpo.max_completion_tokens
     models = 3 if sft.enabled else 2
     evaluated = models * (1 + recipe.eval.samples) * (recipe.eval.problems + recipe.eval.unseen_problems)

@@ -70,23 +70,42 @@ def _packages() -> list[Check]:
 
 def _machine() -> list[Check]:
     import os
+    import platform
 
-    import torch
-
-    checks = [Check("cpu", f"{os.cpu_count()} cores")]
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            gpu = torch.cuda.get_device_properties(index)
-            kind = "bfloat16" if (gpu.major, gpu.minor) >= (8, 0) else "float16 (no bfloat16 in hardware)"
-            checks.append(Check("gpu", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, {kind}"))
-    else:
-        checks.append(Check("gpu", "none: the tiny recipes run, real models want one"))
     free = shutil.disk_usage(".").free / 1e9
-    checks.append(
+    return [
+        Check("python", platform.python_version()),
+        Check("cpu", f"{os.cpu_count()} cores"),
+        *_memory(),
+        *_gpus(),
         Check(
-            "disk",
-            f"{free:.0f} GB free here",
-            "" if free > 1 else "free some space, or use --out on another disk",
+            "disk", f"{free:.0f} GB free here", "" if free > 1 else "free some space, or set --out elsewhere"
+        ),
+    ]
+
+
+def _memory() -> list[Check]:
+    import os
+
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return []
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return [Check("memory", f"{total:.0f} GB")]
+
+
+def _gpus() -> list[Check]:
+    try:
+        import torch
+    except ImportError:
+        return [Check("gpu", "not looked at: torch cannot be imported")]
+    if not torch.cuda.is_available():
+        return [Check("gpu", "none: the tiny recipes run, real models want one")]
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [
+        Check(
+            "gpu",
+            f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, "
+            + ("bfloat16" if (gpu.major, gpu.minor) >= (8, 0) else "float16 (no bfloat16 in hardware)"),
         )
-    )
-    return checks
+        for gpu in found
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -65,19 +64,19 @@ def _rows(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _row(line: str, where: str) -> tuple[str, str]:
-    try:
-        row = jsonlib.loads(line)
-    except jsonlib.JSONDecodeError as error:
-        raise DataError(
-            f"{where} is not JSON: {error.msg} at column {error.colno}",
-            'write {"completion": "…", "gold": "…"}',
-        ) from error
+    from warmstart.data.files import parse_object
+
+    row, hint = parse_object(line, where), 'write {"completion": "…", "gold": "…"}'
     for field in ("completion", "gold"):
-        if not isinstance(row, dict) or field not in row:
-            raise DataError(f"{where} has no field {field!r}", 'write {"completion": "…", "gold": "…"}')
-    if not isinstance(row["completion"], str):
-        raise DataError(f"{where}: completion is a {type(row['completion']).__name__}", "it must be a text")
-    return row["completion"], str(row["gold"])
+        if field not in row:
+            raise DataError(f"{where} has no field {field!r}", hint)
+    completion, gold = row["completion"], row["gold"]
+    if not isinstance(completion, str):
+        raise DataError(f"{where}: completion is a {type(completion).__name__}", "it must be a text")
+    # str(None) would be the gold 'None', which a model can write.
+    if isinstance(gold, bool) or not isinstance(gold, (str, int, float)):
+        raise DataError(f"{where}: gold is a {type(gold).__name__}", "it must be a text or a number")
+    return completion, str(gold)
 
 
 def explain(
@@ -89,7 +88,7 @@ def explain(
     from warmstart.cli.progress import plain
     from warmstart.rewards import score as score_one
 
-    completion = sys.stdin.read() if text == "-" else text
+    completion = sys.stdin.buffer.read().decode(errors="replace") if text == "-" else text
     result = score_one(completion, gold)
     if json:
         echo_json(result.as_row())
@@ -114,7 +113,7 @@ def _explanation(completion: str, gold: str, result: Any) -> Iterator[str]:  # n
     yield "rewards:"
     for name, value in result.rewards.items():
         if gold or name != "correctness_reward_func":
-            yield f"  {name:24} {'undecided' if value is None else f'{value:.3f}'}"
+            yield f"  {name:25} {'undecided' if value is None else f'{value:.3f}'}"
 
 
 def _place(text: str, at: int) -> str:

@@ -47,17 +47,23 @@ def load(config: DataConfig, *, seed: int, eval_problems: int, unseen_problems: 
             synthetic.generate(eval_problems, seed=seed, split="eval"),
             synthetic.generate(unseen_problems, seed=seed, split="unseen"),
         )
-    train, held_out = _read(config, seed)
+    train, held_out = _read(config)
     for name, problems in (("training", train), ("held-out", held_out)):
+        if problems is None:
+            continue
         if not problems:
             raise DataError(
                 f"the {name} data of {config.path or config.source} has no rows", "name another file or split"
             )
+        # In the order of the file: the message names rows.
         check_golds(problems, where=name)
+    if held_out is None:
+        train, held_out = _hold_out(train, config.path)
     return DataSplits(_draw(train, config.train_problems, seed), _draw(held_out, eval_problems, seed), [])
 
 
-def _read(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:
+def _read(config: DataConfig) -> tuple[list[Problem], list[Problem] | None]:
+    """Return the two parts in the order of their rows; None for the second if the source has one file."""
     if config.source == "gsm8k":
         return gsm8k.load(config.path)
     if config.source == "hub":
@@ -69,9 +75,16 @@ def _read(config: DataConfig, seed: int) -> tuple[list[Problem], list[Problem]]:
             columns=config.columns,
         )
     train = files.load(str(config.path), config.columns)
-    if config.eval_path is not None:
-        return train, files.load(config.eval_path, config.columns)
-    shuffled = _draw(train, None, seed)
+    return train, None if config.eval_path is None else files.load(config.eval_path, config.columns)
+
+
+def _hold_out(problems: Sequence[Problem], path: str | None) -> tuple[list[Problem], list[Problem]]:
+    """Return a fifth apart from the rest, whatever the run's seed: no run trains on what another held out."""
+    if len(problems) < 2:
+        raise DataError(
+            f"{path} has one row, and some must be held out", "add rows, or name a file with data.eval_path"
+        )
+    shuffled = _draw(problems, None, 0)
     kept = len(shuffled) - max(1, len(shuffled) // _HELD_OUT_SHARE)
     return shuffled[:kept], shuffled[kept:]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +42,50 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return _read_parquet(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file)) if path.suffix == ".csv" else _parse_jsonl(file, path)
+            return _parse_csv(file, path) if path.suffix == ".csv" else _parse_jsonl(file, path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}", "save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable") from error
 
 
-def _parse_jsonl(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+def _parse_csv(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    reader = csv.DictReader(lines)
     rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+    for row in reader:
+        # A text with a comma and no quotes would shift into the next column, unseen.
+        if None in row:
             raise DataError(
-                f"{path} line {number} is not JSON: {error.msg} at column {error.colno}",
-                "every line must be one JSON object",
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{path} line {number} is a {type(row).__name__}", "every line must be one JSON object"
+                f"{path} line {reader.line_num} has more cells than the header",
+                "put texts with commas in double quotes",
             )
         rows.append(row)
     return rows
+
+
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """Return the JSON object that a line holds.
+
+    Raises:
+        DataError: If it holds none, with ``where``.
+    """
+    hint = "every line must be one JSON object"
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where} is not JSON: {error.msg} at column {error.colno}", hint) from error
+    except (ValueError, RecursionError) as error:
+        # Whole numbers over Python's limit of digits, and nesting without end.
+        raise DataError(f"{where} is not usable JSON: {error}", hint) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is a {type(row).__name__}", hint)
+    return row
+
+
+def _parse_jsonl(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    return [
+        parse_object(line, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -124,4 +146,8 @@ def _cell(row: Mapping[str, Any], column: str, field: str, number: int, where: s
     value = row[column]
     if value is None or (isinstance(value, str) and not value.strip()):
         raise DataError(f"{where} row {number}: {column!r} is empty", "fill it in, or leave the row out")
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        raise DataError(
+            f"{where} row {number}: {column!r} is a {type(value).__name__}", "it must be a text or a number"
+        )
     return value

@@ -40,10 +40,16 @@ def load(path: str | None) -> tuple[list[Problem], list[Problem]]:
 
 
 def _problems(rows: Iterable[Mapping[str, object]], split: str) -> list[Problem]:
-    return [
-        to_problem(str(row["question"]), str(row["answer"]), f"gsm8k-{split}-{index}")
-        for index, row in enumerate(rows)
-    ]
+    problems = []
+    for index, row in enumerate(rows):
+        if not {"question", "answer"} <= row.keys():
+            raise DataError(
+                f"row {index + 1} of the {split} data is not GSM8K's: it has {', '.join(map(repr, row))}, "
+                "not 'question' and 'answer'",
+                "load other columns with data.source=files and data.columns",
+            )
+        problems.append(to_problem(str(row["question"]), str(row["answer"]), f"gsm8k-{split}-{index}"))
+    return problems
 
 
 def to_problem(question: str, answer: str, identity: str) -> Problem:

@@ -39,6 +39,10 @@ def read_rows(name: str, subset: str | None, split: str) -> Iterable[Mapping[str
         return datasets.load_dataset(name, subset, split=split)  # type: ignore[no-any-return]
     except (OSError, ValueError, HfHubHTTPError, OfflineModeIsEnabled) as error:
         raise DataError(
-            f"the data set {name!r} (split {split!r}) could not be loaded: {str(error).strip().splitlines()[0]}",
+            f"the data set {name!r} (split {split!r}) could not be loaded: {_first_line(error)}",
             "check its name and the network, or give local files: data.path=FOLDER for gsm8k, data.source=files for others",
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -21,6 +21,7 @@ _MAX_BYTES = 20_000
 _BY = {"warmup": "SFT", "grpo": "GRPO"}
 _GAINED, _LOST = "gained by {}", "lost by {}"
 _NEVER, _UNFORMATTED, _ALWAYS = "never right", "right, never in the format", "right all along"
+_UNTOLD = "could not be told"
 
 Row = dict[str, Any]
 
@@ -65,8 +66,8 @@ def choose_samples(
 ) -> tuple[list[Kind], list[Sample]]:
     """Return how many problems got better, worse or stayed, and twelve of them.
 
-    Every kind that occurs is shown: losses and failures first get their places, then gains, then what
-    stayed right. Within a kind the order is that of a hash of the problem's id.
+    Every kind that occurs is shown, in equal parts as far as it reaches; losses get their places first.
+    Within a kind the order is that of a hash of the problem's id.
 
     Args:
         rows: The completions of each stage, in the order of the stages.
@@ -98,16 +99,21 @@ def _shuffled(problem_id: str) -> str:
     return hashlib.sha256(problem_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _level(row: Row) -> int:
-    """Return 2 for right and in the format, 1 for right, 0 for anything else."""
+def _level(row: Row) -> int | None:
+    """Return 2 for right and in the format, 1 for right, 0 for not right, None if it could not be told."""
+    if row["lenient_verdict"] == "undecided" and not row["strict"]:
+        return None
     return 2 if row["strict"] else 1 if row["lenient"] else 0
 
 
-def _kind(levels: Mapping[str, int]) -> str:
+def _kind(told: Mapping[str, int | None]) -> str:
     """Return how a problem went from stage to stage.
 
     An answer that an earlier stage had right and the last one has not is lost, in the format or not.
     """
+    levels = {stage: level for stage, level in told.items() if level is not None}
+    if len(levels) < len(told):
+        return _UNTOLD
     last = list(levels.values())[-1]
     gains = [stage for (_, before), (stage, after) in pairwise(levels.items()) if before < 2 == after]
     losses = [stage for (_, before), (stage, after) in pairwise(levels.items()) if before > after]
@@ -121,7 +127,7 @@ def _kind(levels: Mapping[str, int]) -> str:
 def _order(kind: str) -> int:
     """Later stages first, gains before losses, what did not change last."""
     changed = [changed.format(by) for by in ("GRPO", "SFT") for changed in (_GAINED, _LOST)]
-    return [*changed, _NEVER, _UNFORMATTED, _ALWAYS].index(kind)
+    return [*changed, _NEVER, _UNFORMATTED, _UNTOLD, _ALWAYS].index(kind)
 
 
 def _places(counts: Mapping[str, int]) -> dict[str, int]:

@@ -53,7 +53,7 @@ def _two(rng: Random, words: tuple[str, ...] | list[str]) -> tuple[str, str]:
 def shopping(rng: Random, work: Work) -> str:
     """Several things at a price each; sometimes the change from a sum."""
     name, (x, y) = rng.choice(_NAMES), _two(rng, _GOODS)
-    a, p, b, q = rng.randint(2, 9), rng.randint(2, 12), rng.randint(2, 9), rng.randint(2, 12)
+    a, p, b, q = rng.randint(2, 9), rng.randint(2, 9), rng.randint(2, 9), rng.randint(2, 9)
     first = work.step(f"The {x} cost {{}} dollars.", a, "*", p)
     second = work.step(f"The {y} cost {{}} dollars.", b, "*", q)
     total = work.step("Together that is {} dollars.", first, "+", second)
@@ -77,7 +77,7 @@ def shopping(rng: Random, work: Work) -> str:
 def sharing(rng: Random, work: Work) -> str:
     """Things given to friends, and more of them found."""
     name, toy = rng.choice(_NAMES), rng.choice(_TOYS)
-    friends, each, left = rng.randint(2, 8), rng.randint(2, 9), rng.randint(3, 60)
+    friends, each, left = rng.randint(2, 8), rng.randint(2, 9), rng.randint(3, 40)
     start = friends * each + left
     given = work.step(f"{name} gives away {{}} {toy}.", friends, "*", each)
     rest = work.step("{} are left.", start, "-", given)
@@ -104,7 +104,7 @@ def sharing(rng: Random, work: Work) -> str:
 def wages(rng: Random, work: Work) -> str:
     """Hours a day, days and pay an hour; something is spent."""
     name = rng.choice(_NAMES)
-    hours, days, pay = rng.randint(2, 8), rng.randint(2, 6), rng.randint(5, 12)
+    hours, days, pay = rng.randint(2, 6), rng.randint(2, 5), rng.randint(2, 9)
     time = work.step(f"{name} works {{}} hours.", hours, "*", days)
     money = work.step("That pays {} dollars.", time, "*", pay)
     text = rng.choice(
@@ -115,7 +115,7 @@ def wages(rng: Random, work: Work) -> str:
     )
     if rng.random() < 0.4:
         return f"{text} How much does {name} earn?"
-    spent = rng.randint(5, min(90, money - 1))
+    spent = rng.randint(2, min(60, money - 1))
     rest = work.step("After the costs {} dollars are left.", money, "-", spent)
     text += rng.choice((f" {name} spends ${spent} on food.", f" The bus costs {name} ${spent}."))
     if rng.random() < 0.4:
@@ -128,7 +128,7 @@ def wages(rng: Random, work: Work) -> str:
 def baking(rng: Random, work: Work) -> str:
     """Trays of food, some eaten, the rest packed into boxes."""
     name, food = rng.choice(_NAMES), rng.choice(_FOODS)
-    trays, size, boxes = rng.randint(3, 9), rng.randint(4, 12), rng.randint(2, 6)
+    trays, size, boxes = rng.randint(3, 9), rng.randint(4, 9), rng.randint(2, 6)
     made = trays * size
     packed = (made - rng.randint(1, made // 3)) // boxes * boxes
     eaten = made - packed
@@ -154,7 +154,7 @@ def baking(rng: Random, work: Work) -> str:
 def reading(rng: Random, work: Work) -> str:
     """A book read at two paces; the pages or days that remain."""
     name = rng.choice(_NAMES)
-    days, pace, more, fast = rng.randint(2, 7), rng.randint(5, 20), rng.randint(2, 5), rng.randint(8, 25)
+    days, pace, more, fast = rng.randint(2, 6), rng.randint(4, 12), rng.randint(2, 5), rng.randint(4, 12)
     first = work.step("At first {} pages are read.", days, "*", pace)
     second = work.step("Then {} pages are read.", more, "*", fast)
     both = work.step("That makes {} pages.", first, "+", second)
@@ -167,10 +167,10 @@ def reading(rng: Random, work: Work) -> str:
     if rng.random() < 0.3:
         return f"{text} How many pages has {name} read?"
     if rng.random() < 0.5:
-        left = rng.randint(5, 80)
+        left = rng.randint(5, 60)
         work.step("{} pages are left.", both + left, "-", both)
         return f"{text} The book has {both + left} pages. How many pages are left?"
-    speed, rest_days = rng.randint(5, 20), rng.randint(2, 6)
+    speed, rest_days = rng.randint(4, 12), rng.randint(2, 6)
     pages = both + speed * rest_days
     left_pages = work.step("{} pages are left.", pages, "-", both)
     work.step("That takes {} days.", left_pages, "/", speed)
@@ -180,7 +180,7 @@ def reading(rng: Random, work: Work) -> str:
 def travel(rng: Random, work: Work) -> str:
     """Legs of a journey at a speed each."""
     name = rng.choice(_NAMES)
-    hours, speed, more, slow = rng.randint(2, 6), rng.randint(10, 60), rng.randint(2, 5), rng.randint(5, 40)
+    hours, speed, more, slow = rng.randint(2, 5), 5 * rng.randint(2, 8), rng.randint(2, 5), 5 * rng.randint(1, 6)
     first = work.step("The first part is {} km.", hours, "*", speed)
     second = work.step("The second part is {} km.", more, "*", slow)
     both = work.step("Together that is {} km.", first, "+", second)
@@ -193,7 +193,7 @@ def travel(rng: Random, work: Work) -> str:
     )
     if rng.random() < 0.5:
         return f"{text} " + rng.choice(("How far is that?", "How many km is the trip?"))
-    rest = rng.randint(5, 90)
+    rest = rng.randint(5, 60)
     work.step("{} km remain.", both + rest, "-", both)
     return f"{text} The whole way is {both + rest} km. How many km remain?"
 
@@ -203,7 +203,7 @@ def garden(rng: Random, work: Work) -> str:
     plant, fruit = rng.choice(
         (("trees", "apples"), ("bushes", "berries"), ("plants", "beans"), ("vines", "melons"))
     )
-    rows, size, yield_ = rng.randint(2, 9), rng.randint(3, 9), rng.randint(2, 9)
+    rows, size, yield_ = rng.randint(2, 7), rng.randint(3, 7), rng.randint(2, 4)
     planted = work.step(f"There are {{}} {plant}.", rows, "*", size)
     lost = rng.randint(1, planted - 2)
     alive = work.step(f"{{}} {plant} live.", planted, "-", lost)
@@ -227,7 +227,7 @@ def garden(rng: Random, work: Work) -> str:
 def ages(rng: Random, work: Work) -> str:
     """Ages told by comparison, now and in some years."""
     (a, b), c = _two(rng, _NAMES), rng.choice(("The mother", "The uncle", "The aunt"))
-    young, gap, factor = rng.randint(3, 12), rng.randint(2, 9), rng.randint(2, 4)
+    young, gap, factor = rng.randint(3, 9), rng.randint(2, 9), rng.randint(2, 4)
     second = work.step(f"{b} is {{}} years old.", young, "+", gap)
     third = work.step(f"{c} is {{}}.", second, "*", factor)
     times = {2: "twice", 3: "three times", 4: "four times"}[factor]
@@ -252,7 +252,7 @@ def ages(rng: Random, work: Work) -> str:
 
 def school(rng: Random, work: Work) -> str:
     """Classes of pupils, teachers, and buses to carry them."""
-    classes, size, teachers = rng.randint(2, 8), rng.randint(8, 25), rng.randint(2, 9)
+    classes, size, teachers = rng.randint(2, 6), rng.randint(6, 15), rng.randint(2, 9)
     pupils = work.step("There are {} pupils.", classes, "*", size)
     everyone = work.step("With teachers there are {} people.", pupils, "+", teachers)
     text = rng.choice(
@@ -265,10 +265,10 @@ def school(rng: Random, work: Work) -> str:
     if kind < 0.3:
         return f"{text} How many people go?"
     if kind < 0.65:
-        sick = rng.randint(2, 15)
+        sick = rng.randint(2, 12)
         work.step("{} people come.", everyone, "-", sick)
         return f"{text} But {sick} of them are ill and stay home. How many people come?"
-    ticket = rng.randint(2, 4)
+    ticket = rng.randint(2, 3)
     cost = work.step("The tickets cost {} dollars.", everyone, "*", ticket)
     off = rng.randint(5, min(50, cost - 1))
     work.step("After the discount it is {} dollars.", cost, "-", off)
@@ -278,7 +278,7 @@ def school(rng: Random, work: Work) -> str:
 def saving(rng: Random, work: Work) -> str:
     """Money put by each week, towards a price."""
     name, thing = rng.choice(_NAMES), rng.choice(("bike", "phone", "guitar", "tent", "camera"))
-    weeks, each, start = rng.randint(3, 9), rng.randint(4, 15), rng.randint(5, 60)
+    weeks, each, start = rng.randint(3, 9), rng.randint(3, 9), rng.randint(5, 40)
     saved = work.step(f"{name} saves {{}} dollars.", weeks, "*", each)
     total = work.step(f"{name} then has {{}} dollars.", start, "+", saved)
     text = rng.choice(
@@ -291,7 +291,7 @@ def saving(rng: Random, work: Work) -> str:
     if kind < 0.3:
         return f"{text} How much money does {name} have?"
     if kind < 0.65:
-        short = rng.randint(3, 80)
+        short = rng.randint(3, 50)
         work.step("{} dollars are missing.", total + short, "-", total)
         return f"{text} A {thing} costs ${total + short}. How many dollars are missing?"
     price = total - rng.randint(1, total // 2)
@@ -307,7 +307,7 @@ def animals(rng: Random, work: Work) -> str:
     """Heads and legs on a farm."""
     four = rng.choice(("cows", "sheep", "goats", "horses"))
     two = rng.choice(("hens", "ducks", "geese"))
-    a, b = rng.randint(3, 20), rng.randint(3, 20)
+    a, b = rng.randint(3, 12), rng.randint(3, 12)
     first = work.step(f"The {four} have {{}} legs.", a, "*", 4)
     second = work.step(f"The {two} have {{}} legs.", b, "*", 2)
     legs = work.step("Together that is {} legs.", first, "+", second)
@@ -326,11 +326,11 @@ def collections(rng: Random, work: Work) -> str:
     """Collections told by comparison, one after the other."""
     toy = rng.choice(_TOYS)
     people = rng.sample(_NAMES, rng.randint(3, 4))
-    start = rng.randint(5, 30)
+    start = rng.randint(4, 20)
     text, value, total = f"{people[0]} has {start} {toy}.", start, start
     for before, name in itertools.pairwise(people):
         kind = rng.randrange(3)
-        if kind == 0 and value <= 40:
+        if kind == 0 and value <= 20:
             text += f" {name} has twice as many as {before}."
             value = work.step(f"{name} has {{}}.", value, "*", 2)
         elif kind == 1 and value > 6:
@@ -338,7 +338,7 @@ def collections(rng: Random, work: Work) -> str:
             text += f" {name} has {less} fewer than {before}."
             value = work.step(f"{name} has {{}}.", value, "-", less)
         else:
-            more = rng.randint(2, 30)
+            more = rng.randint(2, 15)
             text += f" {name} has {more} more than {before}."
             value = work.step(f"{name} has {{}}.", value, "+", more)
         total = work.step("So far that is {}.", total, "+", value)
@@ -364,7 +364,7 @@ def bus(rng: Random, work: Work) -> str:
 def water(rng: Random, work: Work) -> str:
     """A tank that is filled and drained."""
     tank = rng.choice(("tank", "pool", "pond", "barrel"))
-    minutes, rate, start = rng.randint(3, 12), rng.randint(4, 15), rng.randint(5, 80)
+    minutes, rate, start = rng.randint(3, 9), rng.randint(3, 9), rng.randint(5, 50)
     added = work.step("{} liters flow in.", minutes, "*", rate)
     full = work.step(f"The {tank} holds {{}} liters.", start, "+", added)
     text = rng.choice(
@@ -385,7 +385,7 @@ def water(rng: Random, work: Work) -> str:
 def halves(rng: Random, work: Work) -> str:
     """Half of something sold, the rest shared or added to."""
     name, food = rng.choice(_NAMES), rng.choice(_FOODS)
-    baskets, size = rng.randint(2, 9), 2 * rng.randint(2, 8)
+    baskets, size = rng.randint(2, 9), 2 * rng.randint(1, 6)
     total = work.step(f"There are {{}} {food}.", baskets, "*", size)
     half = work.step("Half of them is {}.", total, "/", 2)
     text = rng.choice(
@@ -411,7 +411,7 @@ def halves(rng: Random, work: Work) -> str:
 def recipe(rng: Random, work: Work) -> str:
     """Two ingredients for several cakes."""
     x, y = _two(rng, ["flour", "sugar", "milk", "butter", "rice"])
-    cakes, a, b = rng.randint(3, 12), rng.randint(2, 7), rng.randint(2, 7)
+    cakes, a, b = rng.randint(3, 9), rng.randint(2, 7), rng.randint(2, 7)
     first = work.step(f"That needs {{}} cups of {x}.", cakes, "*", a)
     second = work.step(f"That needs {{}} cups of {y}.", cakes, "*", b)
     both = work.step("Together that is {} cups.", first, "+", second)
@@ -430,8 +430,8 @@ def recipe(rng: Random, work: Work) -> str:
 
 def tickets(rng: Random, work: Work) -> str:
     """Two kinds of ticket and the costs of the evening."""
-    adults, children = rng.randint(4, 20), rng.randint(4, 20)
-    high, low = rng.randint(5, 12), rng.randint(2, 4)
+    adults, children = rng.randint(3, 9), rng.randint(3, 9)
+    high, low = rng.randint(5, 9), rng.randint(2, 4)
     first = work.step("The adults pay {} dollars.", adults, "*", high)
     second = work.step("The children pay {} dollars.", children, "*", low)
     income = work.step("Together that is {} dollars.", first, "+", second)
@@ -445,7 +445,7 @@ def tickets(rng: Random, work: Work) -> str:
 
 def printing(rng: Random, work: Work) -> str:
     """Two printers and the pages still to do."""
-    a, b, minutes = rng.randint(4, 15), rng.randint(4, 15), rng.randint(3, 9)
+    a, b, minutes = rng.randint(2, 6), rng.randint(2, 6), rng.randint(3, 9)
     both = work.step("Together they print {} pages a minute.", a, "+", b)
     done = work.step("They print {} pages.", both, "*", minutes)
     left = rng.randint(5, 60)
@@ -459,7 +459,7 @@ def printing(rng: Random, work: Work) -> str:
 def necklaces(rng: Random, work: Work) -> str:
     """Beads on necklaces, and what selling them earns."""
     name = rng.choice(_NAMES)
-    beads, count, cost, price = rng.randint(5, 12), rng.randint(3, 9), rng.randint(2, 3), rng.randint(40, 60)
+    beads, count, cost, price = rng.randint(5, 9), rng.randint(3, 6), 2, rng.randint(20, 40)
     used = work.step(f"{name} uses {{}} beads.", beads, "*", count)
     paid = work.step("The beads cost {} dollars.", used, "*", cost)
     earned = work.step("The necklaces sell for {} dollars.", count, "*", price)

@@ -1,0 +1,71 @@
+"""What the project promises about itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src" / "warmstart").rglob("*.py"))
+
+
+def test_the_readme_gives_the_first_command_by_line_twenty_five_and_spells_grpo_out() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert any(line.startswith(("make ", "warmstart ")) for line in lines[:25])
+    assert "Group Relative Policy Optimization" in "\n".join(lines)
+
+
+def test_every_module_of_the_package_is_in_the_tree_of_the_architecture_page() -> None:
+    tree = (ROOT / "docs" / "architecture.md").read_text()
+    top = {path.relative_to(ROOT / "src" / "warmstart").parts[0] for path in SOURCES}
+    names = {name if name.endswith(".py") else f"{name}/" for name in top if not name.startswith("__")}
+    assert {name for name in names if name not in tree} == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_module_is_longer_than_four_hundred_lines(path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_relative_links_of_the_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_nothing_that_runs_strangers_code_is_in_the_sources() -> None:
+    forbidden = re.compile(
+        r"trust_remote_code\s*=\s*True|\bpickle\.load|(?<![\w.])eval\(|weights_only\s*=\s*False"
+    )
+    found = [f"{path.name}: {m[0]}" for path in SOURCES for m in forbidden.finditer(path.read_text())]
+    assert found == []
+
+
+def test_the_version_is_the_same_in_the_package_and_its_metadata() -> None:
+    import warmstart
+
+    assert f'version = "{warmstart.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_every_public_name_can_be_had_and_importing_the_package_loads_none_of_them() -> None:
+    import sys
+
+    import warmstart
+
+    for name in warmstart.__all__:
+        assert getattr(warmstart, name) is not None
+    code = "import sys, warmstart; sys.exit(' '.join(m for m in sys.modules if m in ('torch', 'pydantic', 'numpy')) or 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        _ = warmstart.nope
