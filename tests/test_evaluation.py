@@ -35,5 +35,5 @@ def test_a_right_answer_without_tags_is_lenient_and_has_no_answer_in_the_tags() 
         False,
         True,
         "no_answer",
-        "12",
+        "12.",
     )

@@ -15,11 +15,11 @@ from warmstart.rollouts import generate
 
 @pytest.fixture(scope="module")
 def measured():
-    recipe = load_recipe("tiny", ["eval.problems=200"])
+    recipe = load_recipe("tiny")
     problems, prompter = load_splits(recipe).eval, load_prompter(recipe)
     rows = evaluate(
         load_base("tiny"), prompter, problems, split="eval", samples=8, temperature=1.0, top_p=1.0, max_tokens=112,
-        batch_size=400, seed=0,
+        batch_size=300, seed=0,
     )  # fmt: skip
     return problems, prompter, rows
 

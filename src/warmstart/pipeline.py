@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from warmstart import environment, summary
 from warmstart.batching import plan_batches
 from warmstart.config import Recipe, resolved
@@ -274,7 +276,12 @@ def grpo(run: Run) -> dict[str, Any]:
         folder=run.folder.grpo_adapter,
         steps=wanted.steps,
         group_size=wanted.group_size,
-        batches=plan_batches(wanted.problems_per_step, wanted.group_size, micro_batch=wanted.micro_batch),
+        batches=plan_batches(
+            wanted.problems_per_step,
+            wanted.group_size,
+            micro_batch=wanted.micro_batch,
+            processes=PartialState().num_processes,
+        ),
         arguments=grpo_arguments(recipe, base.dtype),
         handover=_handover(run) if warm else None,
         progress=run.progress,

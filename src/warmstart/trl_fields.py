@@ -253,6 +253,8 @@ OWNED: dict[str, dict[str, str]] = {
     "grpo": _EITHER
     | {
         "num_generations": "grpo.group_size",
+        "steps_per_generation": "grpo.problems_per_step and grpo.micro_batch",
+        "generation_batch_size": "grpo.problems_per_step and grpo.group_size",
         "reward_weights": "grpo.reward_weights",
         "max_completion_length": "grpo.max_completion_tokens",
         "lr_scheduler_type": "grpo.lr_schedule",

@@ -234,18 +234,20 @@ def train_grpo(
             "GRPO has no trainable parameters", "the adapter is frozen; load it with models.continue_adapter"
         )
     config = trl.GRPOConfig(
-        output_dir=str(folder.parent / "trainer"),
-        max_steps=steps,
-        per_device_train_batch_size=batches.per_device,
-        gradient_accumulation_steps=batches.accumulation,
-        num_generations=group_size,
-        reward_weights=[weight for _, weight in rewards.values()],
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **arguments,
+        **{
+            "output_dir": str(folder.parent / "trainer"),
+            "max_steps": steps,
+            "per_device_train_batch_size": batches.per_device,
+            "gradient_accumulation_steps": batches.accumulation,
+            "num_generations": group_size,
+            "reward_weights": [weight for _, weight in rewards.values()],
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "dataloader_pin_memory": torch.cuda.is_available(),
+            **arguments,
+        }
     )
     generated = 0
 
