@@ -340,7 +340,10 @@ def test_the_report_never_imports_torch(finished) -> None:
         "import sys; from pathlib import Path; from warmstart.report import build_report; build_report(Path(sys.argv[1]))"
         "\nassert not {'torch', 'trl', 'transformers'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(finished.path)], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(finished.path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def of_level(index: int, level: str) -> dict:

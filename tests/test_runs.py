@@ -50,8 +50,8 @@ def test_the_same_recipe_goes_on_with_what_is_finished(tmp_path) -> None:
 
 
 def test_settings_are_compared_as_json_holds_them(tmp_path) -> None:
-    start(tmp_path, layers=(1, 2))
-    start(tmp_path, layers=[1, 2])
+    first = start(tmp_path, layers=(1, 2))
+    assert start(tmp_path, layers=[1, 2]) == first
 
 
 def test_another_recipe_is_refused_with_the_settings_that_differ(tmp_path) -> None:

@@ -25,6 +25,7 @@ from warmstart.records import Problem
 from warmstart.rollouts import generate
 from warmstart.tags import parse
 from warmstart.templates import Prompter
+from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
 
 if TYPE_CHECKING:
@@ -235,17 +236,12 @@ def train_grpo(
         )
     config = trl.GRPOConfig(
         **{
-            "output_dir": str(folder.parent / "trainer"),
+            **fixed_arguments(folder),
             "max_steps": steps,
             "per_device_train_batch_size": batches.per_device,
             "gradient_accumulation_steps": batches.accumulation,
             "num_generations": group_size,
             "reward_weights": [weight for _, weight in rewards.values()],
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "dataloader_pin_memory": torch.cuda.is_available(),
             **arguments,
         }
     )

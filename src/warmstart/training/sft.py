@@ -15,11 +15,13 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from warmstart.batching import plan_batches
 from warmstart.errors import DataError, TrainingError
 from warmstart.grading import grade
 from warmstart.models import trainable_parameters
 from warmstart.records import Problem, Verdict
 from warmstart.templates import Prompter
+from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ def train_sft(
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
 
     Raises:
+        ConfigError: If the micro-batch does not divide the batch.
         TrainingError: If nothing would be trained, or if the loss is not a number at the end.
     """
     if trainable_parameters(model) == 0:
@@ -125,19 +128,14 @@ def train_sft(
             "SFT has no trainable parameters", "check lora.target_modules against the model's layers"
         )
     check_rows(prompter, rows)
-    per_step = min(micro_batch or batch_size, batch_size)
-    if batch_size % per_step:
-        raise TrainingError(
-            f"sft.micro_batch {per_step} does not divide sft.batch_size {batch_size}",
-            "choose a divisor of the batch size",
-        )
+    batches = plan_batches(1, batch_size, micro_batch=micro_batch, name="sft.micro_batch")
     on_gpu = torch.cuda.is_available()
     arguments = SFTConfig(
         **{
-            "output_dir": str(folder.parent / "trainer"),
+            **fixed_arguments(folder),
             "max_steps": steps,
-            "per_device_train_batch_size": per_step,
-            "gradient_accumulation_steps": batch_size // per_step,
+            "per_device_train_batch_size": batches.per_device,
+            "gradient_accumulation_steps": batches.accumulation,
             "learning_rate": learning_rate,
             "lr_scheduler_type": "cosine",
             "warmup_steps": round(warmup_ratio * steps),
@@ -145,11 +143,6 @@ def train_sft(
             "gradient_checkpointing": gradient_checkpointing,
             "bf16": on_gpu and model.dtype == torch.bfloat16,
             "fp16": on_gpu and model.dtype == torch.float16,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "dataloader_pin_memory": on_gpu,
             "seed": seed,
             **trl,
         }
