@@ -1,0 +1,1 @@
+"""From facts to findings: what keeps a run from learning, by cause, with evidence and advice."""
