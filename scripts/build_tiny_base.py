@@ -1,6 +1,6 @@
 """Rebuild the tiny base that ships with warmstart: a cold model that can, unreliably, do the math.
 
-    python scripts/build_tiny_base.py [--out DIR] [--seed 0] [--updates 4000]
+    python scripts/build_tiny_base.py [--out DIR] [--seed 0] [--updates 3200]
 
 The base is a Qwen2 of under a million parameters, trained from nothing on documents that this script
 writes: ChatML conversations in which an assistant solves generated word problems *its own way*. What
@@ -51,9 +51,9 @@ CAREFUL_SHARE = 0.4
 SLIP = 0.3
 """Chance that a line of the other solutions is wrong."""
 
-POLISH_CAREFUL_SHARE = 0.58
+POLISH_CAREFUL_SHARE = 0.8
 """The same in the last, gentle updates, which set how reliable one sample is."""
-POLISH_UPDATES, POLISH_RATE = 100, 3e-4
+POLISH_UPDATES, POLISH_RATE = 60, 3e-4
 SLIPS_FROM = 0.6
 """Share of the updates before the first slip."""
 DRILL_ROWS, DRILL_LINES = 48, 4
@@ -321,7 +321,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "src/warmstart/tiny_base")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--updates", type=int, default=4000)
+    parser.add_argument("--updates", type=int, default=3200)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-3)
     arguments = parser.parse_args()

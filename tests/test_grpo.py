@@ -13,7 +13,8 @@ from warmstart.models import add_adapter, continue_adapter, load_base, load_toke
 from warmstart.progress import Quiet
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter
-from warmstart.training.grpo import GRPOTrainer, SignalConfig, check_handover, prompt_rows, train_grpo
+from warmstart.training.grpo import check_handover, prompt_rows, train_grpo
+from warmstart.training.trainer import GRPOTrainer, SignalConfig
 
 SIX = rewards.reward_functions(DEFAULT_TAGS)
 STRICT_AND_RIGHT = {

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from warmstart.tags import Parsed as Parsed
     from warmstart.tags import Tags as Tags
     from warmstart.tags import parse as parse
-    from warmstart.training.grpo import GRPOTrainer as GRPOTrainer
-    from warmstart.training.grpo import SignalConfig as SignalConfig
+    from warmstart.training.trainer import GRPOTrainer as GRPOTrainer
+    from warmstart.training.trainer import SignalConfig as SignalConfig
 
 __version__ = "0.1.0"
 
@@ -50,7 +50,7 @@ _HOMES = {
         "xmlcount_reward_func",
     ),
     "tags": ("Parsed", "Tags", "parse"),
-    "training.grpo": ("GRPOTrainer", "SignalConfig"),
+    "training.trainer": ("GRPOTrainer", "SignalConfig"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

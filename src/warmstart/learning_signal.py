@@ -13,11 +13,15 @@ _EQUAL = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Shares of groups: ``live + all_fail + all_pass + dead_otherwise = 1``."""
+    """Shares of groups: ``live + all_fail + all_pass + dead_otherwise = 1``.
+
+    ``mixed`` is the share whose outcomes differ: live groups without it live on shaping alone.
+    """
 
     live: float
     all_fail: float
     all_pass: float
+    mixed: float = 0.0
 
 
 def live_groups(rewards_P_G: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -53,4 +57,5 @@ def group_signal(rewards_P_G: npt.NDArray[np.float64], outcomes_P_G: npt.NDArray
         live=float(live.mean()),
         all_fail=float((~live & (right == 0)).mean()),
         all_pass=float((~live & (graded > 0) & (right == graded)).mean()),
+        mixed=float(((right > 0) & (right < graded)).mean()),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as LoraLinear
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -140,6 +142,58 @@ def load_merged(
     if adapter is None:
         return model
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+
+
+@contextmanager
+def merged(model: torch.nn.Module) -> Iterator[None]:
+    """Let every plain LoRA layer compute with one product, W + sBA, inside the ``with`` block.
+
+    The sum is a tensor of its own and W comes back untouched: adding and subtracting in place drifts.
+    Layers that cannot be merged exactly (4-bit bases, DoRA, adapters with a bias) stay as they are, and so
+    does everything when a GPU has no room for the copy.
+    """
+    layers: list[Any] = [module for module in model.modules() if _is_mergeable(module)]
+    originals: list[tuple[Any, torch.Tensor]] = []
+    try:
+        if _copy_fits(layers):
+            for layer in layers:
+                weight = layer.get_base_layer().weight
+                originals.append((layer, weight.data))
+                weight.data = _merged_weight(layer)
+                layer.merged_adapters = list(layer.active_adapters)
+        yield
+    finally:
+        for layer, original in originals:
+            layer.get_base_layer().weight.data = original
+            layer.merged_adapters = []
+
+
+@torch.no_grad()
+def _merged_weight(layer: Any) -> torch.Tensor:  # noqa: ANN401
+    weight: torch.Tensor = layer.get_base_layer().weight
+    total = weight.float()
+    for name in layer.active_adapters:
+        if name in layer.lora_A:
+            total = total + layer.get_delta_weight(name).to(total)
+    return total.to(weight.dtype)
+
+
+def _is_mergeable(module: Any) -> bool:  # noqa: ANN401
+    return (
+        type(module) is LoraLinear
+        and type(module.get_base_layer()) is torch.nn.Linear
+        and not (module.merged or module.disable_adapters or module.lora_variant)
+        and not any(module.lora_bias.values())
+    )
+
+
+def _copy_fits(layers: Sequence[Any]) -> bool:
+    weights = [layer.get_base_layer().weight for layer in layers]
+    if not weights or weights[0].device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(weights[0].device)
+    # A half is left to the keys and values of the completions.
+    return bool(sum(weight.nbytes for weight in weights) < free / 2)
 
 
 def trainable_parameters(model: torch.nn.Module) -> int:

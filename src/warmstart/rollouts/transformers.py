@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from warmstart.models import stop_ids
+from warmstart.models import merged, stop_ids
+from warmstart.rollouts.decoding import Decoded, decode
+from warmstart.rollouts.sampling import Sampling, stream
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote: the text without special tokens, its length, whether it ended by itself."""
+    """What a model wrote.
+
+    Attributes:
+        text: Without special tokens.
+        tokens: Its length, the stop token included.
+        is_finished: Whether it ended by itself.
+        log_prob: Mean log-probability of its tokens under the policy, nats.
+        entropy: Mean entropy of the policy over its tokens, nats.
+    """
 
     text: str
     tokens: int
     is_finished: bool
+    log_prob: float
+    entropy: float
 
 
-@torch.no_grad()
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -37,7 +47,7 @@ def generate(
     """Return ``samples`` completions for each prompt, in the order of ``prompts``.
 
     Args:
-        model: In evaluation mode or not; it is left as it was.
+        model: In evaluation mode or not, with an adapter or not; it is left as it was.
         tokenizer: Decodes the completions and names the stop tokens.
         prompts: Token ids.
         samples: Completions per prompt.
@@ -45,52 +55,48 @@ def generate(
         top_p: Nucleus sampling; 1 switches it off.
         max_tokens: The cap; a completion that reaches it is not finished.
         batch_size: Completions generated at once.
-        seed: The same arguments give the same completions.
+        seed: Every completion has random draws of its own, keyed by seed, prompt index and sample index.
         on_progress: Called with the number of completions of each batch.
     """
-    ends = stop_ids(model, tokenizer)
-    sampling = (
-        {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        if temperature
-        else {"do_sample": False}
-    )
-    # A fresh config: the model's own would bring its vendor's top-k and top-p with it.
-    config = GenerationConfig(
-        max_new_tokens=max_tokens,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=True,
-        **sampling,
-    )
-    # Rows of like length together, so that little is spent on padding.
-    rows = sorted((len(ids), index) for index, ids in enumerate(prompts) for _ in range(samples))
+    stops = stop_ids(model, tokenizer)
+    sampling = Sampling(temperature=temperature, top_p=top_p)
+    # Rows of like length together, so that little is spent on padding; a prompt's samples stay together.
+    rows = [
+        (index, sample)
+        for _, index in sorted((len(ids), index) for index, ids in enumerate(prompts))
+        for sample in range(samples)
+    ]
     completions: list[list[Completion]] = [[] for _ in prompts]
     was_training = model.training
     model.eval()
-    torch.manual_seed(seed)
-    for start in range(0, len(rows), batch_size):
-        batch = [index for _, index in rows[start : start + batch_size]]
-        written = _generate_batch(model, config, [list(prompts[index]) for index in batch])
-        for index, ids in zip(batch, written, strict=True):
-            completions[index].append(_completion(tokenizer, ids, ends))
-        if on_progress is not None:
-            on_progress(len(batch))
+    with merged(model):
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            indices = list(dict.fromkeys(index for index, _ in batch))
+            draws = [stream(max_tokens, seed, *row) for row in batch] if temperature else None
+            written = decode(
+                model,
+                [prompts[index] for index in indices],
+                [indices.index(index) for index, _ in batch],
+                draws,
+                sampling=sampling,
+                max_tokens=max_tokens,
+                stops=stops,
+                pad=int(tokenizer.pad_token_id),
+            )
+            for (index, _), decoded in zip(batch, written, strict=True):
+                completions[index].append(_completion(tokenizer, decoded, stops))
+            if on_progress is not None:
+                on_progress(len(batch))
     model.train(was_training)
     return completions
 
 
-def _generate_batch(
-    model: PreTrainedModel, config: GenerationConfig, prompts: list[list[int]]
-) -> list[list[int]]:
-    length = max(len(ids) for ids in prompts)
-    pad = config.pad_token_id
-    ids = torch.tensor([[pad] * (length - len(p)) + p for p in prompts], device=model.device)
-    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-    return output[:, length:].tolist()  # type: ignore[no-any-return]
-
-
-def _completion(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: list[int]) -> Completion:
-    stop = next((place for place, token in enumerate(ids) if token in ends), None)
-    kept = ids if stop is None else ids[: stop + 1]
-    return Completion(str(tokenizer.decode(kept, skip_special_tokens=True)), len(kept), stop is not None)
+def _completion(tokenizer: PreTrainedTokenizerBase, decoded: Decoded, stops: list[int]) -> Completion:
+    return Completion(
+        text=str(tokenizer.decode(decoded.ids, skip_special_tokens=True)),
+        tokens=len(decoded.ids),
+        is_finished=decoded.ids[-1] in stops,
+        log_prob=sum(decoded.log_probs) / len(decoded.log_probs),
+        entropy=decoded.entropy,
+    )

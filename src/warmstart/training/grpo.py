@@ -1,25 +1,19 @@
 """GRPO (Group Relative Policy Optimization, arXiv:2402.03300) with TRL's trainer and LoRA.
 
-`GRPOTrainer` is TRL's, with the signal of every step measured from raw rewards and every completion
-kept; it owns no training loop. `train_grpo` translates values into TRL's arguments and runs it.
+`train_grpo` translates values into TRL's arguments and runs `warmstart.training.trainer.GRPOTrainer`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 import trl
 from datasets import Dataset
 
 from warmstart.batching import BatchPlan
 from warmstart.errors import TrainingError
-from warmstart.learning_signal import group_signal, live_groups
 from warmstart.models import trainable_parameters
 from warmstart.records import Problem
 from warmstart.rollouts import generate
@@ -27,6 +21,7 @@ from warmstart.tags import parse
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.trainer import GRPOTrainer, RolloutSink, SignalConfig
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,148 +29,10 @@ if TYPE_CHECKING:
     from warmstart.progress import Progress
     from warmstart.training.callbacks import Sink
 
-RolloutSink = Callable[[int, list[dict[str, Any]]], None]
-"""Takes the step and its completions."""
 RewardFunction = Callable[..., list[float | None]]
 
 HANDOVER_TOLERANCE = 0.05
 """The format rate inside the trainer may differ this much from the one measured after SFT."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignalConfig:
-    """What the trainer needs to know to measure signal.
-
-    Attributes:
-        outcome: Name of the reward that says whether the answer is right (positive) or not (zero). None
-            measures live groups alone.
-        on_rollouts: Gets every completion of every step, on the main process.
-    """
-
-    outcome: str | None = None
-    on_rollouts: RolloutSink | None = None
-
-
-class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
-    """TRL's `GRPOTrainer` that knows whether it is learning; same arguments, plus ``signal``.
-
-    With an outcome named, a completion whose outcome is undecided (None) is left out of its group
-    altogether. TRL alone would sum its other rewards as if the answer were wrong.
-
-    Raises:
-        ValueError: If ``signal.outcome`` is not the name of one of the reward functions.
-    """
-
-    def __init__(self, *args: Any, signal: SignalConfig | None = None, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(*args, **kwargs)
-        self.signal = signal or SignalConfig()
-        if self.signal.outcome is not None and self.signal.outcome not in self.reward_func_names:
-            raise ValueError(
-                f"signal.outcome {self.signal.outcome!r} is none of the rewards {self.reward_func_names}"
-            )
-        self._pending_rollouts: list[dict[str, Any]] = []
-
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        started = time.perf_counter()
-        generated = super()._generate_single_turn(*args, **kwargs)
-        self._record("time/generate_s", time.perf_counter() - started)
-        return generated
-
-    def _calculate_rewards(
-        self,
-        inputs: list[dict[str, Any]],
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids_list: list[list[int]],
-    ) -> torch.Tensor:
-        started = time.perf_counter()
-        rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if not self.model.training:
-            return rewards
-        outcome = self._outcome(rewards)
-        if self.signal.outcome is not None:
-            rewards[torch.isnan(outcome)] = torch.nan
-        self._measure(rewards, outcome, completion_ids_list)
-        if self.signal.on_rollouts is not None:
-            self._keep(inputs, completions, completion_ids_list, rewards)
-        self._record("time/score_s", time.perf_counter() - started)
-        return rewards
-
-    def _prepare_inputs(self, generation_batch: Any) -> Any:  # noqa: ANN401
-        prepared = super()._prepare_inputs(generation_batch)
-        if self._pending_rollouts and self.signal.on_rollouts is not None:
-            # TRL computes the advantages after the rewards; its log holds them in the same order.
-            advantages = list(self._logs["advantages"])[-len(self._pending_rollouts) :]
-            for row, advantage in zip(self._pending_rollouts, advantages, strict=True):
-                row["advantage"] = advantage
-            if self.accelerator.is_main_process:
-                self.signal.on_rollouts(self.state.global_step + 1, self._pending_rollouts)
-            self._pending_rollouts = []
-        return prepared
-
-    def _record(self, name: str, value: float) -> None:
-        self._metrics["train" if self.model.training else "eval"][name].append(value)
-
-    def _outcome(self, rewards: torch.Tensor) -> torch.Tensor:
-        """Return 1 for right, 0 for not right, NaN for undecided; shape (completions,)."""
-        if self.signal.outcome is None:
-            return torch.full_like(rewards[:, 0], torch.nan)
-        column = rewards[:, self.reward_func_names.index(self.signal.outcome)]
-        return torch.where(torch.isnan(column), column, (column > 0).to(column.dtype))
-
-    def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
-        totals: torch.Tensor = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        totals[torch.isnan(rewards).all(dim=1)] = torch.nan
-        return totals
-
-    def _measure(
-        self, rewards: torch.Tensor, outcome: torch.Tensor, completion_ids_list: list[list[int]]
-    ) -> None:
-        groups = (-1, self.num_generations)
-        totals = self._totals(rewards).view(groups).double().cpu().numpy()
-        signal = group_signal(totals, outcome.view(groups).double().cpu().numpy())
-        self._record("signal/live_share", signal.live)
-        if self.signal.outcome is not None:
-            self._record("signal/all_fail_share", signal.all_fail)
-            self._record("signal/all_pass_share", signal.all_pass)
-            self._record("signal/undecided_share", float(torch.isnan(outcome).float().mean()))
-        tokens = torch.tensor([sum(len(ids) for ids in completion_ids_list)], device=rewards.device)
-        self._record("signal/generated_tokens", float(self.accelerator.gather(tokens).sum()))
-
-    def _keep(
-        self,
-        inputs: list[dict[str, Any]],
-        completions: list[Any],
-        completion_ids_list: list[list[int]],
-        rewards: torch.Tensor,
-    ) -> None:
-        from accelerate.utils import gather_object
-
-        texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
-        rows = [
-            {
-                "step": self.state.global_step + 1,
-                "problem_id": str(example.get("problem_id", "")),
-                "question": str(example.get("question", "")),
-                "gold": str(example.get("answer", "")),
-                "text": text,
-                "tokens": len(ids),
-            }
-            for example, text, ids in zip(inputs, texts, completion_ids_list, strict=True)
-        ]
-        rows = gather_object(rows)
-        totals = self._totals(rewards).cpu().numpy()
-        live = np.repeat(live_groups(totals.reshape(-1, self.num_generations)), self.num_generations)
-        for index, row in enumerate(rows):
-            row["sample"] = index % self.num_generations
-            row["rewards"] = dict(zip(self.reward_func_names, _known(rewards[index].tolist()), strict=True))
-            row["reward"] = _known([float(totals[index])])[0]
-            row["live"] = bool(live[index])
-        self._pending_rollouts = rows
-
-
-def _known(values: list[float]) -> list[float | None]:
-    return [None if np.isnan(value) else value for value in values]
 
 
 def prompt_rows(prompter: Prompter, problems: Sequence[Problem]) -> list[dict[str, Any]]:

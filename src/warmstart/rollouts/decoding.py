@@ -1,0 +1,228 @@
+"""Token by token from a causal model: each prompt computed once, finished rows dropped.
+
+`transformers.generate` computes the prompt of a group once per completion, copies its whole cache for
+every token and keeps finished rows to the end of the batch. This loop does none of the three, samples
+from the same distribution, and gives the log-probabilities it sampled with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
+
+from warmstart.rollouts.sampling import Sampling, pick
+
+_DROP_SHARE = 1 / 8
+"""Finished rows leave the batch when they are this share of it: leaving copies the cache once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One completion as tokens.
+
+    Attributes:
+        ids: Its tokens; the last one is a stop token unless the cap was reached.
+        log_probs: Of each token under the policy, nats.
+        entropy: Mean over its tokens of the policy's entropy, nats.
+    """
+
+    ids: list[int]
+    log_probs: list[float]
+    entropy: float
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    draws: Sequence[np.ndarray[Any, Any]] | None,
+    *,
+    sampling: Sampling,
+    max_tokens: int,
+    stops: Sequence[int],
+    pad: int,
+) -> list[Decoded]:
+    """Return one completion per entry of ``rows``, in order.
+
+    Args:
+        model: In evaluation mode.
+        prompts: Token ids of each distinct prompt.
+        rows: For each completion the index of its prompt.
+        draws: For each completion its uniform draws, ``max_tokens`` long; None is greedy.
+        sampling: The distribution of a token.
+        max_tokens: The cap.
+        stops: Tokens that end a completion.
+        pad: Fills short prompts on the left; it is masked.
+    """
+    device = model.device
+    batch = _Batch(model, prompts, rows, max_tokens=max_tokens, pad=pad, history=sampling.needs_history)
+    processors = sampling.processors()
+    stop_ids = torch.tensor(stops, device=device)
+    uniform = None if draws is None else torch.from_numpy(np.stack(draws)).to(device)
+    alive = torch.arange(len(rows), device=device)  # Which completion each row of the batch is.
+    running = torch.ones(len(rows), dtype=torch.bool, device=device)
+    shape = (len(rows), max_tokens)
+    tokens = torch.full(shape, pad, device=device)
+    log_probs = torch.zeros(shape, device=device)
+    entropies = torch.zeros(shape, device=device)
+    lengths = torch.full((len(rows),), max_tokens, device=device)
+    for step in range(max_tokens):
+        drawn = None if uniform is None else uniform[alive, step]
+        token, log_prob, entropy = pick(batch.logits, drawn, sampling, processors, batch.history)
+        tokens[alive, step], log_probs[alive, step], entropies[alive, step] = token, log_prob, entropy
+        ended = running & torch.isin(token, stop_ids)
+        lengths[alive[ended]] = step + 1
+        running &= ~ended
+        left = int(running.sum())
+        if left == 0 or step + 1 == max_tokens:
+            break
+        if left <= (1 - _DROP_SHARE) * len(running):
+            kept = running.nonzero().squeeze(-1)
+            batch.keep(kept)
+            alive, token, running = alive[kept], token[kept], running[kept]
+        batch.advance(token)
+    mask = torch.arange(max_tokens, device=device) < lengths.unsqueeze(-1)
+    means = (entropies * mask).sum(dim=-1) / lengths
+    return [
+        Decoded(ids[:length], probs[:length], mean)
+        for ids, probs, length, mean in zip(
+            tokens.tolist(), log_probs.tolist(), lengths.tolist(), means.tolist(), strict=True
+        )
+    ]
+
+
+class _Layer(CacheLayerMixin):  # type: ignore[misc]
+    """Keys and values of one layer in memory taken once: a token is written, nothing is copied."""
+
+    is_sliding = False
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        rows, heads, _, width = key_states.shape
+        self.keys = key_states.new_empty(rows, heads, self.room, width)
+        self.values = value_states.new_empty(rows, heads, self.room, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[-2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_max_length(self) -> int:
+        return self.room
+
+    def select(self, rows: torch.Tensor, room: int) -> None:
+        """Keep the given rows, repeated ones too, in a block with ``room`` tokens."""
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = old.new_empty(len(rows), old.shape[1], room, old.shape[3])
+            new[:, :, : self.length] = old[:, :, : self.length].index_select(0, rows)
+            setattr(self, name, new)
+        self.room = room
+
+
+class _Batch:
+    """The rows being written: their cache, positions and the logits of their next token."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        *,
+        max_tokens: int,
+        pad: int,
+        history: bool,
+    ) -> None:
+        self._model = model
+        device = model.device
+        length = max(map(len, prompts))
+        ids = torch.tensor([[pad] * (length - len(p)) + list(p) for p in prompts], device=device)
+        mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=device)
+        count = int(model.config.get_text_config().num_hidden_layers)
+        self._is_plain = _attends_to_everything(model)
+        # Windows and linear layers keep state of other shapes; transformers' own cache knows them.
+        self._cache = (
+            Cache(layers=[_Layer(length) for _ in range(count)])
+            if self._is_plain
+            else DynamicCache(config=model.config)
+        )
+        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+        self.logits = self._forward(ids, mask, positions)
+        index = torch.tensor(rows, device=device)
+        self._room = length + max_tokens
+        self._select(index)
+        self.logits = self.logits[index]
+        self._mask = torch.cat([mask[index], mask.new_ones(len(rows), max_tokens)], dim=-1)
+        self._position = mask.sum(dim=-1)[index]
+        self._length = length
+        self.history = ids[index] if history else None
+
+    def advance(self, tokens: torch.Tensor) -> None:
+        """Append one token to every row and compute what follows."""
+        self._length += 1
+        mask = self._mask[:, : self._length]
+        if self._is_plain:
+            # Four dimensions: taken as it is, instead of being built anew for every token.
+            mask = mask.bool()[:, None, None, :]
+        self.logits = self._forward(tokens.unsqueeze(-1), mask, self._position.unsqueeze(-1))
+        self._position = self._position + 1
+        if self.history is not None:
+            self.history = torch.cat([self.history, tokens.unsqueeze(-1)], dim=-1)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop every other row."""
+        self._select(rows)
+        self._mask, self._position = self._mask[rows], self._position[rows]
+        if self.history is not None:
+            self.history = self.history[rows]
+
+    def _select(self, rows: torch.Tensor) -> None:
+        if self._is_plain:
+            for layer in self._cache.layers:
+                layer.select(rows, self._room)
+        else:
+            self._cache.batch_select_indices(rows)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        output = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+
+def _attends_to_everything(model: PreTrainedModel) -> bool:
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return set(kinds) == {"full_attention"}
+    return getattr(config, "sliding_window", None) is None

@@ -1,0 +1,124 @@
+"""Only rows that carry gradient go through the model, cut into as many micro-batches as stock TRL's.
+
+A row whose advantage is zero adds exactly nothing to the policy loss: every loss type of TRL multiplies
+its term by the advantage. Leaving such rows out keeps the loss and the gradient, as long as the divisor
+stays the one it would have been with them; `divisor_scale` sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+Batch = dict[str, Any]
+"""What TRL's `_generate_and_score_completions` returns: tensors with a row per completion, and scalars."""
+
+TOKEN_DIVISOR = ("dapo", "cispo", "vespo")
+"""Loss types divided by the token count of the whole generation batch, which TRL hands over."""
+ROW_DIVISOR = ("grpo", "dr_grpo", "sapo", "luspo")
+"""Loss types divided by the number of rows in the micro-batch."""
+
+
+def why_not(args: Any, *, has_auxiliary_loss: bool) -> str | None:  # noqa: ANN401
+    """Return the setting of TRL's `GRPOConfig` under which dead rows do count, or None.
+
+    A KL penalty, an entropy bonus and an auxiliary loss act on dead rows too; the entropy quantile is
+    taken over all rows; bnpo divides by the tokens of each micro-batch.
+    """
+    if args.beta != 0.0:
+        return f"beta={args.beta}: the KL penalty acts on dead groups too"
+    if args.entropy_coef != 0.0 or args.use_adaptive_entropy:
+        return "the entropy bonus acts on dead groups too"
+    if args.top_entropy_quantile < 1.0:
+        return f"top_entropy_quantile={args.top_entropy_quantile} is taken over all rows"
+    if has_auxiliary_loss:
+        return "the router's auxiliary loss acts on dead groups too"
+    if args.use_vllm and args.vllm_importance_sampling_correction:
+        return "vLLM's importance sampling correction is averaged over all rows"
+    if args.loss_type not in (*TOKEN_DIVISOR, *ROW_DIVISOR):
+        return f"loss_type={args.loss_type!r} divides by the tokens of each micro-batch"
+    return None
+
+
+def live_rows(advantages_B: torch.Tensor, group_of_B: torch.Tensor) -> torch.Tensor:
+    """Return the indices of all rows of groups in which some advantage is not zero, in order."""
+    live_groups = torch.unique(group_of_B[advantages_B != 0])
+    return torch.isin(group_of_B, live_groups).nonzero().squeeze(-1)
+
+
+def share_out(group_of_rows: Sequence[int], tokens: Sequence[int], bins: int, room: int) -> list[list[int]]:
+    """Return ``bins`` lists of row positions, groups kept whole and tokens balanced where that fits.
+
+    Longest-processing-time order: the costliest group goes to the bin with the fewest tokens. When whole
+    groups do not fit into ``room`` rows per bin, rows are cut in order instead.
+
+    Args:
+        group_of_rows: The group of each row; rows of a group stand together.
+        tokens: The cost of each row.
+        bins: How many lists.
+        room: The most rows in one list; ``bins * room`` rows fit.
+    """
+    groups: dict[int, list[int]] = {}
+    for position, group in enumerate(group_of_rows):
+        groups.setdefault(group, []).append(position)
+    filled: list[list[int]] = [[] for _ in range(bins)]
+    load = [0] * bins
+    for rows in sorted(groups.values(), key=lambda rows: -sum(tokens[row] for row in rows)):
+        fitting = [index for index in range(bins) if len(filled[index]) + len(rows) <= room]
+        if not fitting:
+            return _in_order(len(group_of_rows), bins)
+        chosen = min(fitting, key=lambda index: load[index])
+        filled[chosen] += rows
+        load[chosen] += sum(tokens[row] for row in rows)
+    return filled
+
+
+def _in_order(rows: int, bins: int) -> list[list[int]]:
+    edges = [round(rows * index / bins) for index in range(bins + 1)]
+    return [list(range(start, end)) for start, end in pairwise(edges)]
+
+
+def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int, loss_type: str) -> Batch:
+    """Return the micro-batch of the given rows, without the padding that they do not need.
+
+    Args:
+        batch: The scored generation batch.
+        rows: Which of its rows; may be empty.
+        size: Rows of the result, at least one. Missing ones are filled with a row of one token and
+            advantage zero, because every process must hold as many.
+        stock_rows: Rows TRL would have had in its micro-batch.
+        loss_type: Decides whether the divisor is a row count.
+    """
+    index = torch.tensor([*rows, *[0] * (size - len(rows))], device=batch["advantages"].device)
+    count = batch["advantages"].shape[0]
+    result = {
+        name: value[index]
+        if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == count
+        else value
+        for name, value in batch.items()
+    }
+    if len(rows) < size:
+        result["advantages"][len(rows) :] = 0
+        result["completion_mask"][len(rows) :] = 0
+        result["completion_mask"][len(rows) :, 0] = 1
+    if loss_type in ROW_DIVISOR:
+        # The loss is linear in the advantages, and TRL will divide by `size` instead of `stock_rows`.
+        result["advantages"] = result["advantages"] * (size / stock_rows)
+    return _trimmed(result)
+
+
+def _trimmed(batch: Batch) -> Batch:
+    prompt, completion = batch["prompt_mask"], batch["completion_mask"]
+    before = int(prompt.any(dim=0).int().argmax())
+    after = int(completion.any(dim=0).nonzero().max()) + 1 if completion.any() else 1
+    result = dict(batch)
+    for name in ("prompt_ids", "prompt_mask"):
+        result[name] = batch[name][:, before:]
+    for name, value in batch.items():
+        is_per_token = isinstance(value, torch.Tensor) and value.shape[:2] == completion.shape
+        if is_per_token and name not in ("prompt_ids", "prompt_mask"):
+            result[name] = value[:, :after]
+    return result

@@ -1,0 +1,366 @@
+"""`GRPOTrainer`: TRL's trainer that measures its signal and spends its work where the gradient is.
+
+It owns no training loop. What it overrides, and why:
+
+_generate_single_turn               rollouts with the adapter merged, prompts computed once
+_calculate_rewards                  undecided rows, the outcome gate, live and dead groups, the rollout log
+_prepare_inputs                     live rows only
+_get_per_token_logps_and_entropies  the prompt of a group computed once
+
+Loss and gradient are those of stock TRL on the same completions; where a setting makes a shortcut
+inexact, the full computation is done and one line says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import trl
+from accelerate.utils import gather_object
+
+from warmstart.learning_signal import group_signal, live_groups
+from warmstart.models import merged
+from warmstart.rollouts.decoding import Decoded, decode
+from warmstart.rollouts.sampling import Sampling, stream
+from warmstart.training import live_rows, shared_prompts
+
+RolloutSink = Callable[[int, list[dict[str, Any]]], None]
+"""Takes the step and its completions."""
+
+_log = logging.getLogger("warmstart")
+_SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignalConfig:
+    """What the trainer needs to know to measure signal, and which of its shortcuts it may take.
+
+    Attributes:
+        outcome: Name of the reward that says whether the answer is right (positive) or not (zero). None
+            measures live groups alone.
+        gate: In a group whose outcomes are all equal, the other rewards carry no gradient. Normalising by
+            the group's spread would blow their noise up to full-size advantages.
+        on_rollouts: Gets every completion of every step, on the main process.
+        fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`.
+        live_rows_only: Leave rows without gradient out of the update.
+        share_prompts: Compute the prompt of a group once in the update.
+    """
+
+    outcome: str | None = None
+    gate: bool = True
+    on_rollouts: RolloutSink | None = None
+    fast_rollouts: bool = True
+    live_rows_only: bool = True
+    share_prompts: bool = True
+
+
+class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
+    """TRL's `GRPOTrainer` that knows whether it is learning; same arguments, plus ``signal``.
+
+    With an outcome named, a completion whose outcome is undecided (None) is left out of its group
+    altogether. TRL alone would sum its other rewards as if the answer were wrong.
+
+    Raises:
+        ValueError: If ``signal.outcome`` is not the name of one of the reward functions, or if the
+            trainer is given tools, environments or a vision model, which warmstart does not train.
+    """
+
+    def __init__(self, *args: Any, signal: SignalConfig | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.signal = signal or SignalConfig()
+        if self.signal.outcome is not None and self.signal.outcome not in self.reward_func_names:
+            raise ValueError(
+                f"signal.outcome {self.signal.outcome!r} is none of the rewards {self.reward_func_names}"
+            )
+        if self._is_vlm or self.tools or self.environment_factories is not None:
+            raise ValueError("warmstart.GRPOTrainer trains text models without tools; use trl.GRPOTrainer")
+        self._pending_rollouts: list[dict[str, Any]] = []
+        self._decoded: list[Decoded] | None = None
+        self._buffered_inputs: list[live_rows.Batch] | None = None
+        self._draw_fast = self._allowed("fast rollouts", self.signal.fast_rollouts, self._why_not_fast())
+        self._live_rows_only = self._allowed(
+            "live rows only",
+            self.signal.live_rows_only,
+            live_rows.why_not(self.args, has_auxiliary_loss=self.aux_loss_enabled),
+        )
+        self._share_prompts = self._allowed(
+            "shared prompts",
+            self.signal.share_prompts,
+            "the router's auxiliary loss is taken over whole rows"
+            if self.aux_loss_enabled
+            else shared_prompts.why_not(self.model, self.args),
+        )
+
+    def _allowed(self, shortcut: str, wanted: bool, why_not: str | None) -> bool:
+        if wanted and why_not is not None and self.accelerator.is_main_process:
+            _log.info("%s: off, because %s", shortcut, why_not)
+        return wanted and why_not is None
+
+    def _why_not_fast(self) -> str | None:
+        extra = set(self.args.generation_kwargs or {}) - _SAMPLING_FIELDS
+        if self.use_vllm:
+            return "vLLM generates"
+        if self.use_transformers_continuous_batching:
+            return "transformers' continuous batching was asked for"
+        if self.rollout_func is not None:
+            return "a rollout_func generates"
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return "the weights are sharded"
+        if extra or self.args.cache_implementation is not None:
+            return f"generation_kwargs {sorted(extra)} and cache_implementation are transformers' own"
+        return None
+
+    # -- completions -----------------------------------------------------------------------------
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,  # noqa: ANN401
+        multimodal_fields: Any,  # noqa: ANN401
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> Any:  # noqa: ANN401
+        started = time.perf_counter()
+        if self._draw_fast:
+            self._decoded = self._rollouts(prompt_ids, num_generations)
+            # No log-probabilities: TRL takes them for a vLLM's and would correct for a gap there is not.
+            generated: Any = ([list(decoded.ids) for decoded in self._decoded], None)
+        else:
+            self._decoded = None
+            generated = super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        self._record("time/generate_s", time.perf_counter() - started)
+        return generated
+
+    def _rollouts(self, prompt_ids: list[list[int]], group_size: int) -> list[Decoded]:
+        model = self.accelerator.unwrap_model(self.model)
+        wanted = self.generation_config
+        was_training = model.training
+        distinct = list(dict.fromkeys(map(tuple, prompt_ids)))
+        index = {ids: place for place, ids in enumerate(distinct)}
+        # A row's place in the whole batch keys its random stream: one process or eight, the same draws.
+        first = self.accelerator.process_index * len(prompt_ids)
+        mode = "train" if was_training else "eval"
+        draws = [
+            stream(
+                wanted.max_new_tokens,
+                self.args.seed,
+                mode,
+                self.state.global_step,
+                self._step % self.args.gradient_accumulation_steps,
+                (first + row) // group_size,
+                (first + row) % group_size,
+            )
+            for row in range(len(prompt_ids))
+        ]
+        model.eval()
+        with merged(model):
+            decoded = decode(
+                model,
+                distinct,
+                [index[tuple(ids)] for ids in prompt_ids],
+                draws,
+                sampling=Sampling(
+                    temperature=wanted.temperature,
+                    top_p=1.0 if wanted.top_p is None else wanted.top_p,
+                    top_k=wanted.top_k or 0,
+                    min_p=wanted.min_p,
+                    repetition_penalty=wanted.repetition_penalty or 1.0,
+                ),
+                max_tokens=wanted.max_new_tokens,
+                stops=self.eos_token_ids,
+                pad=self._tokenizer.pad_token_id,
+            )
+        model.train(was_training)
+        return decoded
+
+    # -- rewards ---------------------------------------------------------------------------------
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
+        started = time.perf_counter()
+        rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if not self.model.training:
+            return rewards
+        outcome = self._outcome(rewards)
+        if self.signal.outcome is not None:
+            rewards[torch.isnan(outcome)] = torch.nan
+        self._measure(rewards, outcome, completion_ids_list)
+        if self.signal.on_rollouts is not None:
+            self._keep(inputs, completions, completion_ids_list, rewards)
+        if self.signal.outcome is not None and self.signal.gate:
+            rewards = self._gated(rewards, outcome)
+        self._record("time/score_s", time.perf_counter() - started)
+        return rewards
+
+    def _record(self, name: str, value: float) -> None:
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    def _outcome(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return 1 for right, 0 for not right, NaN for undecided; shape (completions,)."""
+        if self.signal.outcome is None:
+            return torch.full_like(rewards[:, 0], torch.nan)
+        column = rewards[:, self.reward_func_names.index(self.signal.outcome)]
+        return torch.where(torch.isnan(column), column, (column > 0).to(column.dtype))
+
+    def _gated(self, rewards: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
+        """Return the rewards with the group's mean in place of each value where outcomes are not mixed.
+
+        The mean, not zero: the logged means stay what they were, and only the spread goes.
+        """
+        groups = rewards.view(-1, self.num_generations, rewards.shape[1])
+        right = outcome.view(-1, self.num_generations)
+        mixed = (right == 1).any(dim=1) & (right == 0).any(dim=1)
+        level = groups.nanmean(dim=1, keepdim=True).expand_as(groups)
+        level = torch.where(torch.isnan(groups), groups, level)
+        return torch.where(mixed[:, None, None], groups, level).view_as(rewards)
+
+    def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
+        totals: torch.Tensor = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        totals[torch.isnan(rewards).all(dim=1)] = torch.nan
+        return totals
+
+    def _measure(
+        self, rewards: torch.Tensor, outcome: torch.Tensor, completion_ids_list: list[list[int]]
+    ) -> None:
+        groups = (-1, self.num_generations)
+        totals = self._totals(rewards).view(groups).double().cpu().numpy()
+        signal = group_signal(totals, outcome.view(groups).double().cpu().numpy())
+        self._record("signal/live_share", signal.live)
+        if self.signal.outcome is not None:
+            self._record("signal/mixed_share", signal.mixed)
+            self._record("signal/all_fail_share", signal.all_fail)
+            self._record("signal/all_pass_share", signal.all_pass)
+            self._record("signal/undecided_share", float(torch.isnan(outcome).float().mean()))
+        tokens = torch.tensor([sum(len(ids) for ids in completion_ids_list)], device=rewards.device)
+        self._record("signal/generated_tokens", float(self.accelerator.gather(tokens).sum()))
+
+    def _keep(
+        self,
+        inputs: list[dict[str, Any]],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+        rewards: torch.Tensor,
+    ) -> None:
+        texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        rows = [
+            {
+                "step": self.state.global_step + 1,
+                "problem_id": str(example.get("problem_id", "")),
+                "question": str(example.get("question", "")),
+                "gold": str(example.get("answer", "")),
+                "text": text,
+                "tokens": len(ids),
+                "log_prob": None,
+                "entropy": None,
+            }
+            for example, text, ids in zip(inputs, texts, completion_ids_list, strict=True)
+        ]
+        for row, decoded in zip(rows, self._decoded or (), strict=False):
+            row["log_prob"] = sum(decoded.log_probs) / len(decoded.log_probs)
+            row["entropy"] = decoded.entropy
+        rows = gather_object(rows)
+        totals = self._totals(rewards).cpu().numpy()
+        live = np.repeat(live_groups(totals.reshape(-1, self.num_generations)), self.num_generations)
+        for index, row in enumerate(rows):
+            row["sample"] = index % self.num_generations
+            row["rewards"] = dict(zip(self.reward_func_names, _known(rewards[index].tolist()), strict=True))
+            row["reward"] = _known([float(totals[index])])[0]
+            row["live"] = bool(live[index])
+        self._pending_rollouts = rows
+
+    # -- the update ------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:  # noqa: ANN401
+        every = self.args.steps_per_generation * self.num_iterations
+        is_new = self.model.training and (self._step % every == 0 or self._buffered_inputs is None)
+        if not (is_new and self._live_rows_only):
+            prepared = super()._prepare_inputs(generation_batch)
+            self._send_rollouts()
+            return prepared
+        scored = self._generate_and_score_completions(generation_batch)
+        self._send_rollouts()
+        self._buffered_inputs = self._live_micro_batches(scored)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _live_micro_batches(self, scored: live_rows.Batch) -> list[live_rows.Batch]:
+        _, group = shared_prompts.groups_of(scored["prompt_ids"], scored["prompt_mask"])
+        rows = live_rows.live_rows(scored["advantages"], group)
+        bins = self.args.steps_per_generation
+        stock_rows = scored["advantages"].shape[0] // bins
+        lengths = scored["completion_mask"].sum(dim=1)[rows].tolist()
+        shares = live_rows.share_out(group[rows].tolist(), lengths, bins, stock_rows)
+        sizes = torch.tensor([[max(1, len(share)) for share in shares]], device=rows.device)
+        sizes = self.accelerator.gather(sizes).view(-1, bins).amax(dim=0)
+        self._record("signal/update_share", len(rows) / scored["advantages"].shape[0])
+        return [
+            live_rows.micro_batch(
+                scored,
+                rows[share].tolist(),
+                size=int(size),
+                stock_rows=stock_rows,
+                loss_type=self.loss_type,
+            )
+            for share, size in zip(shares, sizes, strict=True)
+        ]
+
+    def _send_rollouts(self) -> None:
+        if not self._pending_rollouts or self.signal.on_rollouts is None:
+            return
+        # TRL computes the advantages after the rewards; its log holds them in the same order.
+        advantages = list(self._logs["advantages"])[-len(self._pending_rollouts) :]
+        for row, advantage in zip(self._pending_rollouts, advantages, strict=True):
+            row["advantage"] = advantage
+        if self.accelerator.is_main_process:
+            self.signal.on_rollouts(self.state.global_step + 1, self._pending_rollouts)
+        self._pending_rollouts = []
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,  # noqa: ANN401
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **multimodal: Any,  # noqa: ANN401
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        shared = input_ids.shape[1] - logits_to_keep - 1
+        if not self._share_prompts or shared < 1:
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size=batch_size,
+                compute_entropy=compute_entropy,
+                compute_aux_loss=compute_aux_loss,
+                **multimodal,
+            )
+        size = batch_size or input_ids.shape[0]
+        with self.accelerator.autocast():
+            scored = [
+                shared_prompts.score(model, ids, mask, logits_to_keep)
+                for ids, mask in zip(
+                    torch.split(input_ids, size), torch.split(attention_mask, size), strict=True
+                )
+            ]
+        log_probs = torch.cat([log_prob for log_prob, _ in scored])
+        return log_probs, torch.cat([entropy for _, entropy in scored]) if compute_entropy else None, None
+
+
+def _known(values: list[float]) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values]

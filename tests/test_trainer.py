@@ -1,0 +1,186 @@
+"""The trainer's shortcuts against stock TRL, on the same completions."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+import trl
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from warmstart.data.synthetic import generate
+from warmstart.models import add_adapter, load_base, load_tokenizer
+from warmstart.tags import DEFAULT_TAGS
+from warmstart.templates import make_prompter
+from warmstart.training.grpo import prompt_rows
+from warmstart.training.trainer import GRPOTrainer, SignalConfig
+
+GROUPS, GROUP_SIZE = 6, 4
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradient of every trainable tensor right before the optimizer takes it."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
+        self.found = {
+            name: torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        }
+
+
+def _adapted(quantization: str = "none", **changes):
+    base = load_base("tiny", quantization=quantization)
+    model = add_adapter(
+        base, rank=4, alpha=8, dropout=changes.pop("dropout", 0.0), target_modules="all-linear", seed=0
+    )
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn_like(parameter) * 0.05
+    return model
+
+
+def _written(prompt_ids: list[list[int]]) -> list[list[int]]:
+    """Completions that depend on nothing but their place: the same for every trainer."""
+    rng = random.Random(7)
+    return [
+        [rng.randrange(3, 900) for _ in range(rng.randrange(2, 20))] + [2] for _ in range(len(prompt_ids))
+    ]
+
+
+def _reward(completions, **kwargs) -> list[float]:
+    """Groups 0 and 3 are dead, the others live."""
+    values = [float((7 * place) % 5) for place in range(len(completions))]
+    for group in (0, 3):
+        values[group * GROUP_SIZE : (group + 1) * GROUP_SIZE] = [1.0] * GROUP_SIZE
+    return values
+
+
+def _gradients(kind, tmp_path, *, model=None, signal=None, reward=_reward, **changes):
+    class Canned(kind):
+        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+            return _written(prompt_ids), None
+
+    prompter = make_prompter(load_tokenizer("tiny"), tags=DEFAULT_TAGS)
+    config = trl.GRPOConfig(
+        **{
+            "output_dir": str(tmp_path),
+            "max_steps": 1,
+            "per_device_train_batch_size": GROUPS * GROUP_SIZE // 2,
+            "gradient_accumulation_steps": 2,
+            "num_generations": GROUP_SIZE,
+            "max_completion_length": 24,
+            "max_grad_norm": 0.0,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "dataloader_pin_memory": False,
+            "use_cpu": True,
+            **changes,
+        }
+    )
+    gradients = Gradients()
+    trainer = Canned(
+        model=model or _adapted(),
+        reward_funcs=[reward],
+        args=config,
+        train_dataset=Dataset.from_list(prompt_rows(prompter, generate(32, seed=0, split="train"))),
+        processing_class=prompter.tokenizer,
+        callbacks=[gradients],
+        **({} if signal is None else {"signal": signal}),
+    )
+    trainer.train()
+    (log,) = [log for log in trainer.state.log_history if "reward" in log]
+    return gradients.found, log, trainer
+
+
+def _relative_gap(ours: dict[str, torch.Tensor], stocks: dict[str, torch.Tensor]) -> float:
+    assert ours.keys() == stocks.keys()
+    difference = sum(float((ours[name] - stocks[name]).double().square().sum()) for name in stocks)
+    size = sum(float(stocks[name].double().square().sum()) for name in stocks)
+    assert size > 0
+    return (difference / size) ** 0.5
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])
+def test_gradient_and_loss_are_stock_trls_for_every_loss_type(tmp_path, loss_type, level) -> None:
+    settings = {"loss_type": loss_type, "importance_sampling_level": level}
+    stock, stock_log, _ = _gradients(trl.GRPOTrainer, tmp_path, **settings)
+    ours, our_log, _ = _gradients(GRPOTrainer, tmp_path, **settings)
+    assert _relative_gap(ours, stock) <= 1e-5
+    assert our_log["loss"] == pytest.approx(stock_log["loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_gradient_is_stock_trls_however_advantages_are_scaled(tmp_path, scale) -> None:
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, scale_rewards=scale)
+    ours, _, _ = _gradients(GRPOTrainer, tmp_path, scale_rewards=scale)
+    assert _relative_gap(ours, stock) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beta": 0.04},
+        {"entropy_coef": 0.01},
+        {"top_entropy_quantile": 0.5},
+        {"gradient_checkpointing": True},
+        {"mask_truncated_completions": True},
+        {"num_iterations": 2, "max_steps": 2},
+        {"steps_per_generation": 4, "max_steps": 2},
+        {"temperature": 0.7},
+        {"delta": 1.5},
+    ],
+    ids=str,
+)
+def test_gradient_is_stock_trls_under_settings_that_touch_dead_rows_or_the_loss(tmp_path, settings) -> None:
+    if "steps_per_generation" in settings:
+        # Which rows meet in one of the two updates is TRL's random order there; the first update of
+        # both has the same rows only when every row is taken.
+        settings = {**settings, "gradient_accumulation_steps": 4, "max_steps": 1}
+        settings["per_device_train_batch_size"] = GROUPS * GROUP_SIZE // 4
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, **settings)
+    ours, _, _ = _gradients(GRPOTrainer, tmp_path, **settings)
+    assert _relative_gap(ours, stock) <= 1e-5
+
+
+def test_gradient_is_stock_trls_on_a_four_bit_base(tmp_path) -> None:
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, model=_adapted("nf4"))
+    ours, _, _ = _gradients(GRPOTrainer, tmp_path, model=_adapted("nf4"))
+    assert _relative_gap(ours, stock) <= 2e-2
+
+
+def test_dead_groups_do_not_go_through_the_update(tmp_path) -> None:
+    _, log, trainer = _gradients(GRPOTrainer, tmp_path)
+    rows = [len(batch["advantages"]) for batch in trainer._buffered_inputs]
+    assert rows == [2 * GROUP_SIZE, 2 * GROUP_SIZE]  # Four of six groups are live.
+    assert log["signal/update_share"] == pytest.approx(4 / 6)
+
+
+def test_a_batch_without_a_live_group_has_no_gradient_and_does_not_fail(tmp_path) -> None:
+    ours, log, _ = _gradients(
+        GRPOTrainer, tmp_path, reward=lambda completions, **kwargs: [0.0] * len(completions)
+    )
+    assert all(not gradient.any() for gradient in ours.values())
+    assert log["loss"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "shortcuts",
+    [{"live_rows_only": False}, {"share_prompts": False}, {"live_rows_only": False, "share_prompts": False}],
+    ids=str,
+)
+def test_each_shortcut_can_be_switched_off_and_changes_nothing(tmp_path, shortcuts) -> None:
+    ours, _, _ = _gradients(GRPOTrainer, tmp_path)
+    plain, _, _ = _gradients(GRPOTrainer, tmp_path, signal=SignalConfig(**shortcuts))
+    assert _relative_gap(plain, ours) <= 1e-5
