@@ -25,7 +25,7 @@ from warmstart.diagnosis.rules_writing import (
     sampling_degenerate,
     truncated,
 )
-from warmstart.diagnosis.wording import count_of, whole
+from warmstart.diagnosis.wording import claim, count_of, whole
 from warmstart.estimates import percent, wilson
 
 LIVE = 0.2
@@ -232,7 +232,7 @@ def too_hard(facts: ProbeFacts) -> Finding | None:
         return None
     return finding(
         "too-hard",
-        f"{count_of(right, of)} completions hold the right answer anywhere, in the format or not",
+        claim(right, of, "completions hold the right answer anywhere, in the format or not"),
         "easier problems first, then larger groups",
         right=right,
         of=of,

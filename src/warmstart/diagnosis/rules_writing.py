@@ -8,7 +8,7 @@ import numpy as np
 
 from warmstart.diagnosis.facts import Flags, ProbeFacts, mean
 from warmstart.diagnosis.findings import Finding, Severity, finding
-from warmstart.diagnosis.wording import count_of, whole
+from warmstart.diagnosis.wording import claim, count_of, whole
 from warmstart.estimates import wilson
 
 UNFINISHED_ILL = 0.5
@@ -126,7 +126,7 @@ def no_format(facts: ProbeFacts) -> Finding | None:
     of, used = int(judged.sum()), int((facts.answered_P_K & judged).sum())
     if of < ENOUGH or used >= FORMAT_RARE * of:
         return None
-    evidence = f"{count_of(used, of)} completions used the format"
+    evidence = claim(used, of, "completions used the format")
     right = mean(np.where(judged, facts.lenient_P_K, np.nan))
     if right > 0:
         evidence += f"; {whole(right)} of them hold the right answer anyway"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import zlib
 
 from warmstart.tags import DEFAULT_TAGS, Tags
 
-TAIL = 400
-"""Characters at the end of a completion in which repetition is looked for."""
 _LONGEST_PERIOD = 100
-_LOOP_RATIO = 0.15
-"""A tail that zlib packs below this share of its size repeats itself. Worked solutions of 400 characters
-pack to 0.3 … 0.6, "Step 7: … Step 8: …" with nothing else changing to about 0.1."""
+"""Characters; a longer passage is not taken for a loop however often it comes."""
+_LEAST = (3, 24)
+"""A passage repeats itself from this many times and this many characters on."""
+_LEAST_COUNTED = (10, 200)
+"""The same where numbers change: steps of a sum have one form too, but hardly ten in a row."""
 EARLY = 0.8
 """A final answer that ends before this share of the text had room after it to end the turn."""
 
+_DIGITS = re.compile(r"\d+")
 _ANSWER = re.compile(
     r"####[ \t]*\S+|\\boxed\{[^{}\n]*\}"
     r"|^[ \t*]*(?:(?:so|thus|therefore|hence),?[ ])?(?:the[ ])?(?:final[ ])?answer(?:[ ]is|:)[ \t]*\S+",
@@ -31,16 +31,20 @@ _NEXT_TURN = re.compile(
 def is_looping(text: str) -> bool:
     """Return whether the end of a text repeats itself, to the letter or but for a counter.
 
-    Shorter than two periods of 10 characters, a text is not called looping.
+    ``"and so on and so on and so on"`` loops; so does ``"Step 7: we add. Step 8: we add. …"`` after ten steps.
     """
-    tail = text.rstrip()[-TAIL:]
-    if len(tail) < 20:
-        return False
-    longest = min(_LONGEST_PERIOD, len(tail) // 3)
-    if any(tail[period:] == tail[:-period] for period in range(1, longest + 1)):
-        return True
-    raw = tail.encode("utf-8", "surrogatepass")
-    return len(tail) == TAIL and len(zlib.compress(raw, 9)) < _LOOP_RATIO * len(raw)
+    tail = text.rstrip()
+    return _is_periodic(tail, *_LEAST) or _is_periodic(_DIGITS.sub("0", tail[-4000:]), *_LEAST_COUNTED)
+
+
+def _is_periodic(text: str, times: int, characters: int) -> bool:
+    for period in range(1, _LONGEST_PERIOD + 1):
+        span = max(times * period, characters)
+        if span > len(text):
+            return False
+        if text[-span:-period] == text[period - span :]:
+            return True
+    return False
 
 
 def answer_end(text: str, tags: Tags = DEFAULT_TAGS) -> int | None:

@@ -19,6 +19,13 @@ def count_of(k: int, n: int) -> str:
     return f"{k:,} of {n:,} ({percent(k / n)} %)"
 
 
+def claim(k: int, n: int, what: str) -> str:
+    """Return ``"0 of 512 completions used the format (p < 0.6 %)"``; ``what`` is the noun and its claim."""
+    if k == n:
+        return f"{n:,} of {n:,} {what}"
+    return f"{k:,} of {n:,} {what} ({bound(n) if k == 0 else percent(k / n) + ' %'})"
+
+
 def bound(n: int) -> str:
     """Return what 0 of ``n`` leaves open: ``"p < 0.6 %"``."""
     return f"p < {min(100.0, math.ceil(3000 / n - 1e-9) / 10):g} %"
