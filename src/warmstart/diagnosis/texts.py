@@ -54,23 +54,22 @@ def answer_end(text: str, tags: Tags = DEFAULT_TAGS) -> int | None:
     of them counts inside a reasoning or ``<think>`` block that is still open: there a model tries answers out.
     """
     ends = [match.end() for match in _ANSWER.finditer(text)]
-    open_at = 0
-    depth = ""
+    thought_until, open_at, depth = 0, len(text) + 1, ""
     for match in tags.scanner.finditer(text):
         closes, name = match[1] == "/", match[2].lower()
         if name == tags.answer.lower():
             if closes and not depth:
                 ends.append(match.end())
         elif not closes and not depth:
+            said = min((end for end in ends if thought_until < end <= match.start()), default=None)
+            if said is not None:
+                return said
             depth, open_at = name, match.start()
         elif closes and name == (depth or name):
-            # A closing tag that nothing opened: the prompt opened it.
-            # What was said inside was said while thinking.
-            ends = [end for end in ends if not open_at < end <= match.start()]
-            depth = ""
-    if depth:
-        ends = [end for end in ends if end <= open_at]
-    return min(ends, default=None)
+            # A closing tag that nothing opened: the prompt opened it, and all before it was thought.
+            depth, open_at, thought_until = "", len(text) + 1, match.end()
+            ends = [end for end in ends if end > thought_until]
+    return min((end for end in ends if thought_until < end <= open_at), default=None)
 
 
 def runs_on(text: str, tags: Tags = DEFAULT_TAGS) -> bool:
