@@ -286,7 +286,10 @@ FOUND_BY: dict[str, str] = {
 _RANK = {code: rank for rank, code in enumerate(CAUSES)}
 _DATA = frozenset({"column-missing", "gold-missing", "gold-unparsable", "overlap"})
 _BY_OUTCOME = frozenset({"saturated", "too-hard", "few-live", "shaping-only", "rewards-cancel"})
-_NOT_OF_A_REWARD = _DATA | frozenset(FOUND_BY) | {"adapter-frozen", "adapter-dropped", "all-masked"}
+_FAULTS = ("reward-raises", "reward-wrong-length", "reward-times-out", "reward-not-a-number")
+_NOT_OF_A_REWARD = (
+    _DATA | frozenset(FOUND_BY) | frozenset(_FAULTS) | {"adapter-frozen", "adapter-dropped", "all-masked"}
+)
 _WHAT_A_WINDOW_SHOWS = _BY_OUTCOME | {
     "truncated",
     "never-stops",
@@ -303,15 +306,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "gold-missing": _BY_OUTCOME | {"reward-raises", "reward-undecided", "reward-blind", "gold-contradicted"},
     "gold-unparsable": _BY_OUTCOME
     | {"reward-raises", "reward-undecided", "reward-blind", "gold-contradicted"},
-    **dict.fromkeys(
-        (
-            "reward-raises",
-            "reward-wrong-length",
-            "reward-times-out",
-            "reward-not-a-number",
-        ),
-        frozenset(CAUSES) - _NOT_OF_A_REWARD,
-    ),
+    **dict.fromkeys(_FAULTS, frozenset(CAUSES) - _NOT_OF_A_REWARD),
     "reward-undecided": _BY_OUTCOME | {"reward-blind", "outcome-outweighed"},
     "adapter-frozen": frozenset({"adapter-dropped", "gradient-blocked", "rate-too-small"}),
     "all-masked": frozenset({"gradient-blocked", "truncated", "rate-too-small"}),

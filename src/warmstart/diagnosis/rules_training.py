@@ -14,7 +14,14 @@ from warmstart.diagnosis.findings import Finding, Severity, explaining, finding
 from warmstart.diagnosis.rules_course import collapse, hacking, rate_too_large, rate_too_small
 from warmstart.diagnosis.rules_plumbing import TOLERATED, UNDECIDED_BROKEN
 from warmstart.diagnosis.rules_probe import GATED, LIVE, RIGHT_MOST, RIGHT_RARE
-from warmstart.diagnosis.rules_writing import ENTROPY_GONE, FORMAT_RARE, SAME, UNFINISHED_ILL, UNFINISHED_WARN
+from warmstart.diagnosis.rules_writing import (
+    ALL_SAME,
+    ENTROPY_GONE,
+    FORMAT_RARE,
+    SAME,
+    UNFINISHED_ILL,
+    UNFINISHED_WARN,
+)
 from warmstart.diagnosis.window import TrainingWindow, mean
 from warmstart.diagnosis.wording import whole
 
@@ -95,8 +102,7 @@ def sampling_degenerate(window: TrainingWindow) -> Finding | None:
     if len(recent) < FIRST or window.group_size < 2:
         return None
     distinct = float(np.mean([stats.distinct for stats in recent]))
-    # Half of the groups of one text each, the others of all different ones.
-    if distinct > SAME * (1 + 1 / window.group_size) or (distinct > SAME and window.group_size < 4):
+    if distinct - 1 / window.group_size > (1 - ALL_SAME) * (1 - 1 / window.group_size):
         return None
     if _entropy(window) < ENTROPY_GONE or window.now("truncated_share") >= UNFINISHED_ILL:
         return None

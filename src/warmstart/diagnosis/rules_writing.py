@@ -18,7 +18,10 @@ UNFINISHED_WARN = 0.3
 FORMAT_RARE = 0.05
 """Below this share of usable answers the format counts as never sampled (research/users.md, triage 4)."""
 SAME = 0.5
-"""From this share of groups with one and the same text on, sampling does not explore."""
+"""From this share of groups with one and the same text on, sampling at a low temperature does not explore."""
+ALL_SAME = 0.9
+"""The same at a usual temperature, where a model that is sure of easy problems writes some twice: in
+healthy tiny runs the texts of a group are distinct by half. A shared seed makes all groups the same."""
 COLD = 0.3
 """Below this temperature (or at top_k 1) equal completions are the sampler's doing: R1 and Qwen are sampled
 at 0.6 and above."""
@@ -41,7 +44,7 @@ def sampling_degenerate(facts: ProbeFacts) -> Finding | None:
     same = sum(size == 1 for size in sizes)
     distinct = float(np.mean(sizes)) / per_group
     is_cold = facts.temperature < COLD or facts.top_k == 1
-    if per_group < 2 or (same < SAME * len(sizes) and not (is_cold and distinct < SAME)):
+    if per_group < 2 or (same < ALL_SAME * len(sizes) and not (is_cold and distinct < SAME)):
         return None
     if not is_cold and (facts.unfinished >= UNFINISHED_ILL or is_without_entropy(facts)):
         return None
