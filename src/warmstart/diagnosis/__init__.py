@@ -1,1 +1,60 @@
 """From facts to findings: what keeps a run from learning, by cause, with evidence and advice."""
+
+from __future__ import annotations
+
+from warmstart.diagnosis.facts import (
+    DataFacts,
+    EndToken,
+    ProbeFacts,
+    RewardFault,
+    SmokeFacts,
+    Targets,
+    UnparsableGold,
+    live_chances,
+)
+from warmstart.diagnosis.findings import (
+    CAUSES,
+    FOUND_BY,
+    Cause,
+    Finding,
+    Severity,
+    explaining,
+    finding,
+    in_order,
+)
+from warmstart.diagnosis.rules_plumbing import diagnose_data, diagnose_faults, diagnose_smoke
+from warmstart.diagnosis.rules_probe import diagnose_probe
+from warmstart.diagnosis.rules_training import diagnose_training
+from warmstart.diagnosis.verdict import Decision, Diagnosis, decide, diagnosis_of
+from warmstart.diagnosis.window import Evaluation, RolloutStats, TrainingWindow
+
+__all__ = [
+    "CAUSES",
+    "FOUND_BY",
+    "Cause",
+    "DataFacts",
+    "Decision",
+    "Diagnosis",
+    "EndToken",
+    "Evaluation",
+    "Finding",
+    "ProbeFacts",
+    "RewardFault",
+    "RolloutStats",
+    "Severity",
+    "SmokeFacts",
+    "Targets",
+    "TrainingWindow",
+    "UnparsableGold",
+    "decide",
+    "diagnose_data",
+    "diagnose_faults",
+    "diagnose_probe",
+    "diagnose_smoke",
+    "diagnose_training",
+    "diagnosis_of",
+    "explaining",
+    "finding",
+    "in_order",
+    "live_chances",
+]

@@ -1,7 +1,8 @@
 """Findings: the causes warmstart can name, in the order in which they explain each other.
 
-A cause that stands earlier in `CAUSES` explains the later ones: a reward that raises makes every group
-dead, so "too hard" is not worth saying beside it.
+A cause that stands earlier in `CAUSES` is named first. `EXPLAINS` says which later ones are only its
+consequences and are not worth saying beside it: a reward that raises makes every group dead, so "too
+hard" would be noise.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Severity(StrEnum):
@@ -30,15 +32,18 @@ class Cause:
 
     Attributes:
         code: How findings, docs and tests name it.
-        severity: What it means for the run.
+        severity: What it means for the run, unless the finding says otherwise.
         title: The cause in a few words.
         cure: What to do, in a sentence.
+        is_curable: A rung of the ladder can repair it. What is not curable needs the user: data, reward
+            functions, weights.
     """
 
     code: str
     severity: Severity
     title: str
     cure: str
+    is_curable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,20 @@ class Finding:
     severity: Severity
     numbers: dict[str, float | int | str] = field(default_factory=dict)
 
+    @property
+    def is_serious(self) -> bool:
+        """Return whether training should not start, or go on, beside it."""
+        return self.severity in (Severity.BROKEN, Severity.ILL)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"code", "severity", "evidence", "advice"}``, as summary.json holds it."""
+        return {
+            "code": self.code,
+            "severity": str(self.severity),
+            "evidence": self.evidence,
+            "advice": self.advice,
+        }
+
 
 _B, _I, _W, _N = Severity.BROKEN, Severity.ILL, Severity.WARNING, Severity.NOTE
 
@@ -66,33 +85,44 @@ CAUSES: dict[str, Cause] = {
     cause.code: cause
     for cause in (
         # The data.
-        Cause("column-missing", _B, "a column the run needs is missing", "name it with data.columns"),
-        Cause("gold-missing", _B, "problems without a gold answer", "fill or drop the rows"),
-        Cause("gold-unparsable", _B, "gold answers that cannot be read", "repair or drop the rows"),
+        Cause("column-missing", _B, "a column the run needs is missing", "name it with data.columns", False),
+        Cause("gold-missing", _B, "problems without a gold answer", "fill or drop the rows", False),
+        Cause("gold-unparsable", _B, "gold answers that cannot be read", "repair or drop the rows", False),
         # The reward functions.
         Cause(
             "reward-raises",
             _B,
             "a reward function raises",
             "repair the function; its zeros are not the model's",
-        ),
-        Cause(
-            "reward-times-out", _B, "a reward function runs out of time", "bound its work or raise its limit"
+            False,
         ),
         Cause(
             "reward-wrong-length",
             _B,
             "a reward function returns the wrong number of values",
             "return one value per completion",
+            False,
+        ),
+        Cause(
+            "reward-times-out",
+            _B,
+            "a reward function runs out of time",
+            "bound its work or raise its limit",
+            False,
         ),
         Cause(
             "reward-not-a-number",
             _B,
             "a reward function returns something that is no finite number",
             "return floats, or None for undecided",
+            False,
         ),
         Cause(
-            "reward-undecided", _B, "a reward function cannot tell too often", "find out why it returns None"
+            "reward-undecided",
+            _B,
+            "a reward function cannot tell too often",
+            "find out why it returns None",
+            False,
         ),
         # The template and the tokenizer.
         Cause(
@@ -140,18 +170,24 @@ CAUSES: dict[str, Cause] = {
             "check the labels, and mask_truncated_completions",
         ),
         Cause(
-            "gradient-blocked",
-            _B,
-            "rewards differ and no gradient arrives",
-            "with gradient checkpointing, enable input gradients",
-        ),
-        Cause(
             "not-a-number",
             _B,
             "NaN or infinity in loss or gradient",
             "float32 adapters, bfloat16 base, a lower rate",
         ),
-        # What the model writes.
+        Cause(
+            "gradient-blocked",
+            _B,
+            "rewards differ and no gradient arrives",
+            "with gradient checkpointing, enable input gradients",
+        ),
+        # What the model writes. Sampling comes first: equal texts look like every other illness.
+        Cause(
+            "sampling-degenerate",
+            _B,
+            "the completions of a group are the same",
+            "raise the temperature; no top_k=1, no shared seed",
+        ),
         Cause("truncated", _I, "completions are cut by the cap", "raise grpo.max_completion_tokens"),
         Cause(
             "never-stops",
@@ -159,43 +195,68 @@ CAUSES: dict[str, Cause] = {
             "the model does not end its turn",
             "use an end-of-turn token it was trained on, or a warm start",
         ),
-        Cause(
-            "sampling-degenerate",
-            _B,
-            "the completions of a group are the same",
-            "raise the temperature; no top_k=1, no shared seed",
-        ),
+        # What the rewards make of it.
         Cause(
             "reward-blind",
             _B,
             "the reward cannot see right answers that are there",
             "accept the form the model writes",
+            False,
+        ),
+        Cause(
+            "reward-pays-wrong",
+            _B,
+            "the outcome reward pays wrong answers",
+            "compare the one final answer by value with the gold",
+            False,
+        ),
+        Cause("rewards-cancel", _B, "rewards of opposite sign cancel", "change the weights", False),
+        Cause(
+            "outcome-outweighed",
+            _B,
+            "right answers earn no more than wrong ones",
+            "give the outcome reward at least twice the weight of all the others together",
+            False,
         ),
         Cause(
             "gold-contradicted",
             _B,
             "the model agrees with itself against the gold answers",
             "check the golds; rows may have slipped",
+            False,
         ),
-        Cause("no-format", _I, "the format is never sampled: the cold start itself", "warm start"),
-        Cause("rewards-cancel", _B, "rewards of opposite sign cancel", "change the weights"),
-        Cause(
-            "shaping-only",
-            _W,
-            "groups differ only in format, not in outcome",
-            "gate the shaping by the outcome",
-        ),
-        Cause("hacking", _I, "the reward rises and the answers do not", "close the hole; roll back"),
+        # What the model can do. "Too hard" before "no format": without right answers there is no cold
+        # start to cure, and where there are right answers "too hard" is not found.
         Cause(
             "skill-lost", _I, "the warm start cost the model its skill", "roll back; fewer, gentler SFT steps"
         ),
         Cause("over-warmed", _I, "the warm start went too far", "roll back to an earlier SFT checkpoint"),
         Cause("saturated", _I, "the problems are solved", "stop, or take harder problems"),
         Cause("too-hard", _I, "the problems are too hard", "easier problems first, larger groups"),
+        Cause("no-format", _I, "the format is never sampled: the cold start itself", "warm start"),
+        Cause(
+            "format-inexact",
+            _W,
+            "the tags are there and the exact format is not",
+            "accept outer white space, or a few more SFT steps",
+        ),
         # The course of training.
+        Cause("hacking", _I, "the reward rises and the answers do not", "close the hole; roll back"),
         Cause("rate-too-large", _I, "the learning rate is too large", "a tenth of it"),
-        Cause("rate-too-small", _W, "the learning rate is too small", "ten times as much"),
         Cause("collapse", _I, "the policy has collapsed", "roll back to the best checkpoint; lower the rate"),
+        Cause(
+            "shaping-only",
+            _W,
+            "groups differ only in format, not in outcome",
+            "gate the shaping by the outcome",
+        ),
+        Cause(
+            "few-live",
+            _I,
+            "few groups differ in outcome",
+            "choose problems by their solve rate, or larger groups",
+        ),
+        Cause("rate-too-small", _W, "the learning rate is too small", "ten times as much"),
         Cause(
             "four-bit-drift",
             _W,
@@ -213,14 +274,84 @@ CAUSES: dict[str, Cause] = {
 }
 """Every cause by its code, explaining ones first."""
 
+FOUND_BY: dict[str, str] = {
+    "template-opens-thinking": "warmstart.templates",
+    "template-drops-reasoning": "warmstart.templates",
+    "template-ignores-system": "warmstart.templates",
+    "double-bos": "warmstart.templates",
+    "pad-is-end": "warmstart.templates",
+}
+"""The causes that no rule of this package looks for, with the module whose facts show them."""
 
-def finding(code: str, evidence: str, advice: str | None = None, **numbers: float | int | str) -> Finding:
-    """Return the finding of a known cause; ``advice`` is the cause's own unless given."""
+_RANK = {code: rank for rank, code in enumerate(CAUSES)}
+_DATA = frozenset({"column-missing", "gold-missing", "gold-unparsable", "overlap"})
+_BY_OUTCOME = frozenset({"saturated", "too-hard", "few-live", "shaping-only", "rewards-cancel"})
+_FAULTS = ("reward-raises", "reward-wrong-length", "reward-times-out", "reward-not-a-number")
+_NOT_OF_A_REWARD = (
+    _DATA | frozenset(FOUND_BY) | frozenset(_FAULTS) | {"adapter-frozen", "adapter-dropped", "all-masked"}
+)
+_WHAT_A_WINDOW_SHOWS = _BY_OUTCOME | {
+    "truncated",
+    "never-stops",
+    "sampling-degenerate",
+    "skill-lost",
+    "over-warmed",
+    "no-format",
+    "format-inexact",
+    "rate-too-small",
+}
+
+EXPLAINS: dict[str, frozenset[str]] = {
+    "column-missing": frozenset(CAUSES),
+    "gold-missing": _BY_OUTCOME | {"reward-raises", "reward-undecided", "reward-blind", "gold-contradicted"},
+    "gold-unparsable": _BY_OUTCOME
+    | {"reward-raises", "reward-undecided", "reward-blind", "gold-contradicted"},
+    **dict.fromkeys(_FAULTS, frozenset(CAUSES) - _NOT_OF_A_REWARD),
+    "reward-undecided": _BY_OUTCOME | {"reward-blind", "outcome-outweighed"},
+    "adapter-frozen": frozenset({"adapter-dropped", "gradient-blocked", "rate-too-small"}),
+    "all-masked": frozenset({"gradient-blocked", "truncated", "rate-too-small"}),
+    "not-a-number": frozenset({"gradient-blocked", "adapter-dropped"}) | _WHAT_A_WINDOW_SHOWS,
+    "gradient-blocked": frozenset({"rate-too-small"}),
+    "sampling-degenerate": _BY_OUTCOME | {"gold-contradicted", "over-warmed", "outcome-outweighed"},
+    "truncated": _BY_OUTCOME | {"skill-lost", "format-inexact"},
+    "never-stops": _BY_OUTCOME | {"skill-lost", "format-inexact"},
+    "reward-blind": _BY_OUTCOME | {"format-inexact", "outcome-outweighed"},
+    "reward-pays-wrong": frozenset({"saturated", "few-live", "outcome-outweighed", "hacking"}),
+    "rewards-cancel": frozenset({"outcome-outweighed", "few-live"}),
+    "gold-contradicted": _BY_OUTCOME | {"skill-lost"},
+    "skill-lost": frozenset({"too-hard", "few-live", "shaping-only"}),
+    "over-warmed": frozenset({"saturated", "few-live", "shaping-only"}),
+    "saturated": frozenset({"few-live", "shaping-only"}),
+    "too-hard": frozenset({"few-live"}),
+    "no-format": frozenset({"few-live", "shaping-only", "format-inexact"}),
+    "rate-too-large": _WHAT_A_WINDOW_SHOWS,
+    "collapse": _WHAT_A_WINDOW_SHOWS,
+}
+"""What each cause accounts for when it is broken or ill; a cause never accounts for itself."""
+
+
+def finding(
+    code: str,
+    evidence: str,
+    advice: str | None = None,
+    *,
+    level: Severity | None = None,
+    **numbers: float | int | str,
+) -> Finding:
+    """Return the finding of a known cause; ``advice`` and ``level`` are the cause's own unless given."""
     cause = CAUSES[code]
-    return Finding(code, evidence, advice or cause.cure, cause.severity, numbers)
+    return Finding(code, evidence, advice or cause.cure, level or cause.severity, numbers)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings with the one that explains the others first."""
-    ranks = {code: rank for rank, code in enumerate(CAUSES)}
-    return sorted(findings, key=lambda found: ranks[found.code])
+    return sorted(findings, key=lambda found: _RANK[found.code])
+
+
+def explaining(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings in order, without those that a serious one among them accounts for."""
+    found = in_order(findings)
+    explained = {
+        code for one in found if one.is_serious for code in EXPLAINS.get(one.code, frozenset()) - {one.code}
+    }
+    return [one for one in found if one.code not in explained]
