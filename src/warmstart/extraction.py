@@ -56,6 +56,19 @@ def candidates(completion: str, parsed: Parsed) -> Iterator[Candidate]:
         yield Candidate("last_number", number, ())
 
 
+def statement_start(text: str, path: str) -> int | None:
+    """Return where the last statement of the answer on a path begins, or None for a path without a mark."""
+    if path == "####":
+        place = text.rfind("####")
+        return place if place >= 0 else None
+    if path == "boxed":
+        found = boxes(text)
+        return found[-1][0] if found else None
+    pattern = {"A:": _LABEL_A, "phrase": _PHRASE}.get(path)
+    matches = [] if pattern is None else list(pattern.finditer(text))
+    return matches[-1].start() if matches else None
+
+
 def _after(text: str, mark: str) -> int | None:
     at = text.rfind(mark)
     return None if at < 0 else at + len(mark)

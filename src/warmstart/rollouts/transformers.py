@@ -18,6 +18,7 @@ class Completion:
 
     Attributes:
         text: Without special tokens.
+        ids: Its tokens.
         tokens: Its length, the stop token included.
         is_finished: Whether it ended by itself.
         log_prob: Mean log-probability of its tokens under the policy, nats.
@@ -25,6 +26,7 @@ class Completion:
     """
 
     text: str
+    ids: tuple[int, ...]
     tokens: int
     is_finished: bool
     log_prob: float
@@ -95,6 +97,7 @@ def generate(
 def _completion(tokenizer: PreTrainedTokenizerBase, decoded: Decoded, stops: list[int]) -> Completion:
     return Completion(
         text=str(tokenizer.decode(decoded.ids, skip_special_tokens=True)),
+        ids=tuple(decoded.ids),
         tokens=len(decoded.ids),
         is_finished=decoded.ids[-1] in stops,
         log_prob=sum(decoded.log_probs) / len(decoded.log_probs),
