@@ -51,9 +51,9 @@ CAREFUL_SHARE = 0.4
 SLIP = 0.3
 """Chance that a line of the other solutions is wrong."""
 
-POLISH_CAREFUL_SHARE = 0.8
+POLISH_CAREFUL_SHARE = 0.66
 """The same in the last, gentle updates, which set how reliable one sample is."""
-POLISH_UPDATES, POLISH_RATE = 60, 3e-4
+POLISH_UPDATES, POLISH_RATE = 110, 3e-4
 SLIPS_FROM = 0.6
 """Share of the updates before the first slip."""
 DRILL_ROWS, DRILL_LINES = 48, 4

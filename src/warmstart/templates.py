@@ -14,7 +14,7 @@ that everything that uses the tokenizer later (TRL, a server, the exported adapt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from warmstart.errors import ModelError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Role = Literal["system", "user"]
 Message = dict[str, str]
 
-_OPENER = "<think>"
+THINKING_OPENER = "<think>"
 _PROBE = "What is 1 + 1?"
 _PAD_CANDIDATES = ("<|endoftext|>", "<|fim_pad|>", "<|vision_pad|>", "<pad>", "[PAD]")
 
@@ -41,6 +41,8 @@ class Prompter:
         text: The instructions that ask for the format.
         role: The turn the instructions stand in.
         changes: What was changed on the tokenizer, in words, for the log.
+        exemplar: A question and its target, shown before every question (one-shot).
+        prefill: What the template writes of every completion; see `prefilled`.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -48,12 +50,29 @@ class Prompter:
     text: str
     role: Role
     changes: tuple[str, ...] = ()
+    exemplar: tuple[str, str] | None = None
+    prefill: str = ""
 
     def messages(self, question: str) -> list[Message]:
         """Return the conversation that asks ``question``, up to the model's turn."""
+        asked = [question] if self.exemplar is None else [self.exemplar[0], question]
         if self.role == "user":
-            return [{"role": "user", "content": f"{self.text}\n\n{question}"}]
-        return [{"role": "system", "content": self.text}, {"role": "user", "content": question}]
+            asked[0] = f"{self.text}\n\n{asked[0]}"
+        turns: list[Message] = [{"role": "user", "content": text} for text in asked]
+        if self.exemplar is not None:
+            turns.insert(1, {"role": "assistant", "content": self.exemplar[1]})
+        return turns if self.role == "user" else [{"role": "system", "content": self.text}, *turns]
+
+    def prefilled(self, text: str) -> Prompter:
+        """Return a prompter whose template begins every completion with ``text``.
+
+        The template does it, as R1's does with its own opener, so that training, serving and everything
+        else that renders a prompt agree; what a model then writes is graded with ``text`` before it.
+        The tokenizer is changed in place.
+        """
+        quoted = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+        self.tokenizer.chat_template = f"{self.tokenizer.chat_template}{{%- if add_generation_prompt %}}{{{{- '{quoted}' }}}}{{%- endif %}}"
+        return replace(self, prefill=text)
 
     def render(self, question: str) -> str:
         """Return the prompt as text, exactly as the model gets it."""
@@ -72,8 +91,8 @@ class Prompter:
         return render_target(rationale, answer, self.tags)
 
     def target_ids(self, target: str) -> list[int]:
-        """Return the tokens of ``target``; the last one is the end of turn."""
-        return [*_encode(self.tokenizer, target), self.end_id]
+        """Return the tokens of ``target``, what the prefill already wrote left out; the last ends the turn."""
+        return [*_encode(self.tokenizer, target.removeprefix(self.prefill)), self.end_id]
 
     @property
     def end_id(self) -> int:
@@ -161,24 +180,24 @@ def _prompt(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether the template writes ``<think>`` for the model at the end of the prompt."""
-    return _prompt(tokenizer).rstrip().endswith(_OPENER)
+    return _prompt(tokenizer).rstrip().endswith(THINKING_OPENER)
 
 
 def _remove_opener(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     if not opens_thinking(tokenizer):
         return []
     template = str(tokenizer.chat_template)
-    for written in (_OPENER + "\\n", _OPENER + "\n", _OPENER):
+    for written in (THINKING_OPENER + "\\n", THINKING_OPENER + "\n", THINKING_OPENER):
         head, found, tail = template.rpartition(written)
         if found:
             tokenizer.chat_template = head + tail
             if not opens_thinking(tokenizer):
                 return [
-                    f"the template opened {_OPENER} for the model; the opener is taken out and the template saved"
+                    f"the template opened {THINKING_OPENER} for the model; the opener is taken out and the template saved"
                 ]
     tokenizer.chat_template = template
     raise ModelError(
-        f"the chat template ends the prompt with {_OPENER} and it could not be taken out",
+        f"the chat template ends the prompt with {THINKING_OPENER} and it could not be taken out",
         "edit the template by hand, or set prompt.reasoning_tag to think",
     )
 

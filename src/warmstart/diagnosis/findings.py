@@ -155,6 +155,18 @@ CAUSES: dict[str, Cause] = {
             "the padding token ends the turn",
             "pad with another token, or the model never learns to stop",
         ),
+        Cause(
+            "text-not-kept",
+            _B,
+            "the tokens do not give the prompt or the target back",
+            "use the tokenizer that belongs to the model, in its newest form",
+        ),
+        Cause(
+            "end-token-differs",
+            _N,
+            "the template ends a turn with another token than the tokenizer",
+            "warmstart ends targets with the tokenizer's own; set model.end_token for the other",
+        ),
         # The optimisation's plumbing.
         Cause("adapter-frozen", _B, "nothing is trainable", "load the adapter with is_trainable=True"),
         Cause(
@@ -274,13 +286,7 @@ CAUSES: dict[str, Cause] = {
 }
 """Every cause by its code, explaining ones first."""
 
-FOUND_BY: dict[str, str] = {
-    "template-opens-thinking": "warmstart.templates",
-    "template-drops-reasoning": "warmstart.templates",
-    "template-ignores-system": "warmstart.templates",
-    "double-bos": "warmstart.templates",
-    "pad-is-end": "warmstart.templates",
-}
+FOUND_BY: dict[str, str] = dict.fromkeys(("template-opens-thinking", "template-drops-reasoning", "template-ignores-system", "double-bos", "pad-is-end", "text-not-kept", "end-token-differs"), "warmstart.plumbing")
 """The causes that no rule of this package looks for, with the module whose facts show them."""
 
 _RANK = {code: rank for rank, code in enumerate(CAUSES)}

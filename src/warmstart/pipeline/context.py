@@ -1,0 +1,98 @@
+"""What the stages of a run share: the recipe, the directory, the data, the prompts and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from warmstart.config import Recipe
+from warmstart.data import DataSplits, load
+from warmstart.models import load_tokenizer
+from warmstart.plan import Plan
+from warmstart.progress import Progress
+from warmstart.records import Problem
+from warmstart.runs import RunDir
+from warmstart.templates import Prompter, make_prompter
+
+
+@dataclass
+class Run:
+    """One run: its recipe and directory, and the data, loaded once."""
+
+    recipe: Recipe
+    folder: RunDir
+    progress: Progress
+    force: bool = False
+    """Train although the diagnosis says STOP."""
+    _data: DataSplits | None = field(default=None, init=False)
+
+    @property
+    def data(self) -> DataSplits:
+        """The problems, loaded once."""
+        if self._data is None:
+            self._data = load_splits(self.recipe)
+        return self._data
+
+    @property
+    def plan(self) -> Plan:
+        """The cure that the probe settled on; before it, the one that the recipe forces."""
+        written = self.folder.read_json_if_there(self.folder.plan_path)
+        return Plan.from_dict(written) if written else Plan.forced(self.recipe)
+
+    def prompter(self, plan: Plan | None = None) -> Prompter:
+        """Return a prompter on a freshly loaded tokenizer: stages cannot disturb each other's.
+
+        With a plan, its cure of the prompt is applied.
+        """
+        prompter = load_prompter(self.recipe)
+        if plan is None or plan.prompt == "plain":
+            return prompter
+        return cured(prompter, plan.prompt, self.data.train)
+
+    def training_problems(self) -> list[Problem]:
+        """Return the problems GRPO trains on: all, or the easier ones that the plan asks for."""
+        most = self.plan.most_steps
+        return [p for p in self.data.train if most is None or (p.steps or 0) <= most]
+
+
+def cured(prompter: Prompter, prompt: str, problems: list[Problem]) -> Prompter:
+    """Return the prompter with one cure of the prompt: ``exemplar`` or ``prefill``."""
+    if prompt == "prefill":
+        return prompter.prefilled(f"{prompter.tags.exact[0]}\n")
+    shown = exemplar(problems)
+    return replace(prompter, exemplar=(shown.question, prompter.target(shown.rationale or "", shown.gold)))
+
+
+def exemplar(problems: list[Problem]) -> Problem:
+    """Return the problem shown as an example: the shortest with a rationale of two lines or more.
+
+    Raises:
+        LookupError: If no problem has a rationale.
+    """
+    worked = [problem for problem in problems if problem.rationale]
+    if not worked:
+        raise LookupError("no problem has a rationale to show")
+    several = [problem for problem in worked if "\n" in str(problem.rationale)] or worked
+    return min(several, key=lambda problem: (len(problem.question) + len(str(problem.rationale)), problem.id))
+
+
+def load_splits(recipe: Recipe) -> DataSplits:
+    """Return the recipe's problems: to train on, held out, and of unseen families."""
+    return load(
+        recipe.data,
+        seed=recipe.seed,
+        eval_problems=recipe.eval.problems,
+        unseen_problems=recipe.eval.unseen_problems,
+    )
+
+
+def load_prompter(recipe: Recipe) -> Prompter:
+    """Return what puts the recipe's problems to its model."""
+    model, prompt = recipe.model, recipe.prompt
+    return make_prompter(
+        load_tokenizer(model.name, revision=model.revision),
+        tags=prompt.tags,
+        text=prompt.instructions,
+        role=prompt.role,
+        enable_thinking=prompt.enable_thinking,
+        end_token=model.end_token,
+    )

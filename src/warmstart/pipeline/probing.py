@@ -1,0 +1,223 @@
+"""The stage before any training: probe, diagnose, try the cures of the prompt, settle on a plan."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from typing import Any
+
+from warmstart.config import Recipe
+from warmstart.diagnosis import Decision, Diagnosis, Finding
+from warmstart.diagnosis.verdict import HOPELESS
+from warmstart.errors import HopelessError
+from warmstart.models import load_merged, load_tokenizer
+from warmstart.pipeline.context import Run, cured
+from warmstart.plan import Plan, can_be_cured
+from warmstart.plumbing import inspect_prompter, inspect_template
+from warmstart.probe import Probe, ProbeSettings, probe
+from warmstart.records import Problem
+from warmstart.rewards import STAGE_WEIGHTS, reward_functions
+from warmstart.templates import Prompter
+
+OUTCOME = "correctness_reward_func"
+MOST_PROBLEMS = 4
+"""A probe without one right answer is widened up to this many times its size before it says STOP."""
+
+
+def settings_of(recipe: Recipe) -> ProbeSettings:
+    """Return how a probe of the recipe samples: as its GRPO will."""
+    grpo, wanted = recipe.grpo, recipe.probe
+    return ProbeSettings(
+        problems=wanted.problems,
+        completions=wanted.completions,
+        group_size=grpo.group_size,
+        largest_group=max(wanted.largest_group, grpo.group_size),
+        cap=grpo.max_completion_tokens,
+        temperature=grpo.temperature,
+        top_p=grpo.top_p,
+        batch_size=recipe.eval.batch_size,
+        seed=recipe.seed,
+    )
+
+
+def probe_problems(problems: list[Problem], count: int) -> list[Problem]:
+    """Return the problems a probe puts: from the end of the training set, the warm start takes the front."""
+    return problems[-count:]
+
+
+def probe_model(
+    run: Run,
+    model: Any,  # noqa: ANN401
+    prompter: Prompter,
+    problems: list[Problem],
+    settings: ProbeSettings,
+    *,
+    stage: str,
+    plumbing: list[Finding] | None = None,
+    is_last_rung: bool = False,
+    **facts: Any,  # noqa: ANN401
+) -> Probe:
+    """Return the probe of one model with one prompt; its bar says what it costs."""
+    functions = reward_functions(prompter.tags)
+    weights = {**STAGE_WEIGHTS[run.recipe.grpo.stage], **(run.recipe.grpo.reward_weights or {})}
+    rows = [
+        {
+            "prompt": prompter.messages(p.question),
+            "answer": p.gold,
+            "problem_id": p.id,
+            "question": p.question,
+        }
+        for p in problems[: settings.problems]
+    ]
+    with run.progress.task(f"probe: {stage}", len(rows) * settings.completions, "completions") as task:
+        return probe(
+            model,
+            prompter.tokenizer,
+            rows,
+            functions,
+            reward_weights=[weights[function.__name__] for function in functions],
+            outcome=OUTCOME,
+            tags=prompter.tags,
+            settings=settings,
+            prefill=prompter.prefill,
+            stage=stage,
+            plumbing=plumbing or (),
+            is_last_rung=is_last_rung,
+            on_progress=task.advance,
+            **facts,
+        )
+
+
+def probe_stage(run: Run) -> dict[str, Any]:
+    """Probe the base, climb the rungs of the prompt, write the plan.
+
+    Raises:
+        HopelessError: If the diagnosis is STOP and nobody said ``force``.
+    """
+    recipe = run.recipe
+    model = load_merged(recipe.model.name, None, revision=recipe.model.revision, dtype=recipe.model.dtype)
+    prompter = run.prompter()
+    for change in prompter.changes:
+        run.progress.say(f"plumbing: {change}")
+    settings = settings_of(recipe)
+    run.progress.say(
+        f"probe: {settings.problems} problems × {settings.completions} completions, at most {settings.most_tokens:,} tokens"
+    )
+    found = _wide_enough(run, model, prompter, settings)
+    keep(run, found)
+    run.progress.say(found.diagnosis.headline())
+    cures: list[dict[str, Any]] = []
+    if recipe.probe.cure != "auto":
+        plan: Plan | None = Plan.forced(recipe)
+    elif found.diagnosis.decision is Decision.GO:
+        plan = Plan()
+    else:
+        plan = _plan(run, model, prompter, found, cures)
+    del model
+    gc.collect()
+    run.folder.write_json(run.folder.cures_path, cures)
+    if plan is None or (recipe.probe.cure != "auto" and found.diagnosis.decision is Decision.STOP):
+        stop(run, found.diagnosis)
+        plan = plan or Plan.forced(recipe)
+    run.folder.write_json(run.folder.plan_path, plan.to_dict())
+    return {
+        "verdict": str(found.diagnosis.decision),
+        "generated_tokens": int(found.facts.tokens_P_K.sum()),
+        "plan": plan.to_dict(),
+    }
+
+
+def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettings) -> Probe:  # noqa: ANN401
+    """Return the probe of the base; without one right answer it is widened until a bound can be said."""
+    recipe = run.recipe
+    plumbing = inspect_prompter(prompter, run.data.train[:8])
+    widest = min(MOST_PROBLEMS * settings.problems, len(run.data.train))
+    while True:
+        problems = probe_problems(run.data.train, settings.problems)
+        found = probe_model(run, model, prompter, problems, settings, stage="base", plumbing=plumbing)
+        hopeless = found.facts.signal()["lenient"] == 0.0
+        if not hopeless or found.live_bound < HOPELESS or settings.problems >= widest:
+            break
+        settings = replace(settings, problems=min(2 * settings.problems, widest))
+        run.progress.say(f"probe: nothing right yet, asking {settings.problems} problems")
+    raw = inspect_template(load_tokenizer(recipe.model.name, revision=recipe.model.revision), prompter.tags)
+    for repaired in raw:
+        run.progress.say(f"plumbing: repaired {repaired.code}: {repaired.evidence}")
+    return found
+
+
+def _plan(
+    run: Run,
+    model: Any,  # noqa: ANN401
+    prompter: Prompter,
+    first: Probe,
+    cures: list[dict[str, Any]],
+) -> Plan | None:
+    """Return the cheapest plan that may suffice, or None for STOP."""
+    findings = first.diagnosis.findings
+    if first.diagnosis.decision is Decision.STOP or not can_be_cured(findings):
+        return None
+    half = replace(settings_of(run.recipe), problems=max(8, run.recipe.probe.problems // 2))
+    problems = probe_problems(run.data.train, half.problems)
+    for rung in ("exemplar", "prefill"):
+        if rung == "exemplar" and not any(problem.rationale for problem in run.data.train):
+            continue
+        try_out = cured(prompter, rung, run.data.train)
+        found = probe_model(run, model, try_out, problems, half, stage=rung)
+        keep(run, found)
+        cures.append(cure(rung, first, found))
+        run.progress.say(say_cure(cures[-1]))
+        if found.diagnosis.decision is Decision.GO:
+            return Plan(prompt=rung)
+    if first.live_bound < HOPELESS:
+        return None
+    if not run.recipe.sft.enabled:
+        return None
+    return Plan(warm_start="self-warm-start")
+
+
+def cure(name: str, before: Probe, after: Probe) -> dict[str, Any]:
+    """Return what a rung did, as ``cures[]`` of summary.json holds it."""
+    return {"name": name, "before": _shown(before), "after": _shown(after)}
+
+
+def _shown(found: Probe) -> dict[str, Any]:
+    signal = found.facts.signal()
+    wanted = ("format", "strict", "lenient", "live_share", "all_fail_share", "all_pass_share")
+    return {"verdict": str(found.diagnosis.decision), **{name: signal[name] for name in wanted}}
+
+
+def say_cure(done: dict[str, Any]) -> str:
+    """Return one line about a rung: before → after."""
+    before, after = done["before"], done["after"]
+    changes = ", ".join(
+        f"{words} {before[name]:.0%} → {after[name]:.0%}"
+        for name, words in (
+            ("format", "format"),
+            ("lenient", "right anywhere"),
+            ("live_share", "live groups"),
+        )
+    )
+    return f"cure {done['name']}: {changes}: {after['verdict']}"
+
+
+def keep(run: Run, found: Probe) -> None:
+    """Write a probe into the run directory."""
+    run.folder.write_json(run.folder.probe_path(found.diagnosis.stage), found.to_dict())
+
+
+def stop(run: Run, diagnosis: Diagnosis) -> None:
+    """End the run with the diagnosis as the reason, unless it was forced.
+
+    Raises:
+        HopelessError: Unless ``run.force``.
+    """
+    first = next(iter(diagnosis.findings), None)
+    why = "too few groups can become live" if first is None else f"{first.code}: {first.evidence}"
+    if run.force:
+        run.progress.say(f"STOP, {why}; trained anyway, as --force says")
+        return
+    raise HopelessError(
+        f"STOP: {why}",
+        f"{'take easier problems or a stronger model' if first is None else first.advice}; --force trains anyway",
+    )
