@@ -15,7 +15,8 @@ from warmstart.forecast import counts_of, forecast, live_bound, mixed_chances, u
 def test_half_always_and_half_never_solved_is_never_live() -> None:
     outcomes = np.array([[1.0] * 8] * 10 + [[0.0] * 8] * 10)
     for found in forecast(outcomes, [2, 8, 64]):
-        assert found.live == pytest.approx(0.0, abs=1e-3)
+        # What is fitted beyond the probe's eight can only come near.
+        assert found.live == pytest.approx(0.0, abs=1e-9 if found.method == "exact" else 0.02)
 
 
 def test_one_right_of_four_is_mixed_in_half_of_the_pairs() -> None:

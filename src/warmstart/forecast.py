@@ -79,16 +79,17 @@ def forecast(
         chances = mixed_chances(right, graded, min(size, most_graded))
         means = chances[drawn].mean(axis=1)
         live = float(chances.mean())
-        if not is_exact:
-            # The fit's noise is the noise of what it is fitted to: the interval is stretched with it.
+        expected = [means]
+        if 2 * size > most_graded:
+            # Few distinct groups of this size are in the probe: when all of them are live, the counts
+            # alone would promise certainty. The fit's noise is that of what it is fitted to.
             fit = fit or _fit(right, graded)
-            stretched = fit.live(size)
-            means = np.clip(means + stretched - live, 0.0, 1.0)
-            live = stretched
-        low, high = (float(q) for q in np.quantile(means, (0.05, 0.95)))
+            expected.append(np.clip(means + fit.live(size) - live, 0.0, 1.0))
+        if not is_exact and fit is not None:
+            expected, live = expected[1:], fit.live(size)
         groups = problems or len(right)
-        draws = rng.binomial(groups, means) / groups
-        least, most = (float(q) for q in np.quantile(draws, (0.05, 0.95)))
+        low, high = _interval(expected)
+        least, most = _interval([rng.binomial(groups, means) / groups for means in expected])
         unseen = unseen_bound(right, graded, size)
         if unseen is not None:
             high, most = max(high, unseen), max(most, unseen)
@@ -102,6 +103,12 @@ def forecast(
             )
         )
     return found
+
+
+def _interval(samples: Sequence[Array]) -> tuple[float, float]:
+    """Return the widest of the 90 % intervals of several samples."""
+    ends = [np.quantile(sample, (0.05, 0.95)) for sample in samples]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
 
 def live_bound(outcomes_P_K: Array, group_size: int, *, seed: int = 0) -> float:

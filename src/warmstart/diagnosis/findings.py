@@ -286,7 +286,18 @@ CAUSES: dict[str, Cause] = {
 }
 """Every cause by its code, explaining ones first."""
 
-FOUND_BY: dict[str, str] = dict.fromkeys(("template-opens-thinking", "template-drops-reasoning", "template-ignores-system", "double-bos", "pad-is-end", "text-not-kept", "end-token-differs"), "warmstart.plumbing")
+FOUND_BY: dict[str, str] = dict.fromkeys(
+    (
+        "template-opens-thinking",
+        "template-drops-reasoning",
+        "template-ignores-system",
+        "double-bos",
+        "pad-is-end",
+        "text-not-kept",
+        "end-token-differs",
+    ),
+    "warmstart.plumbing",
+)
 """The causes that no rule of this package looks for, with the module whose facts show them."""
 
 _RANK = {code: rank for rank, code in enumerate(CAUSES)}
