@@ -145,11 +145,28 @@ class LoraConfig(_Section):
     """The adapted layers; all linear ones match full fine-tuning best (TRL, LoRA without regret)."""
 
 
+class ProbeConfig(_Section):
+    """Measuring whether GRPO can learn, before it starts, and what is done if it cannot."""
+
+    problems: Annotated[int, Field(ge=8)] = 64
+    """How many training problems are asked; without a right answer among them up to four times as many."""
+    completions: Annotated[int, Field(ge=2)] = 8
+    """Completions per problem."""
+    largest_group: Annotated[int, Field(ge=2)] = 16
+    """The largest group size the run could afford; a live share below 5 % even there means STOP."""
+    cure: Literal["auto", "exemplar", "prefill", "self-warm-start", "gold-warm-start"] = "auto"
+    """``auto`` climbs the ladder to the cheapest cure that suffices; a name forces that one."""
+
+
 class SftConfig(_Section):
-    """The warm start: QLoRA supervised fine-tuning on rationales in the tags."""
+    """The warm start: QLoRA supervised fine-tuning on solutions in the tags."""
 
     enabled: bool = True
-    """False starts GRPO from the base."""
+    """False leaves the warm start out of the ladder of cures."""
+    samples: Positive = 4
+    """Self warm start: solutions sampled per problem, of which verified ones are kept."""
+    temperature: Annotated[float, Field(gt=0)] = 0.6
+    """Self warm start: of that sampling; below 1 more of them are right, and alike in form."""
     problems: Positive
     """How many rationales are used; a few hundred teach the format, more wear down the skill."""
     steps: Positive
@@ -162,6 +179,11 @@ class SftConfig(_Section):
     """QLoRA's own (arXiv:2305.14314, up to 13B); about ten times that of full fine-tuning."""
     warmup_ratio: Share = 0.1
     """Share of the steps over which the rate rises."""
+    check_every: Annotated[int, Field(ge=0)] | None = None
+    """Steps between measurements of format, skill and live groups, which end the warm start when it is
+    enough; None is a fifth of the steps, 0 trains them all."""
+    check_problems: Positive = 16
+    """Problems of such a measurement, four completions each."""
     quantization: Literal["nf4", "none"] = "nf4"
     """``nf4``: the base in 4 bits, double quantisation; it works on CPU too."""
     gradient_checkpointing: bool = True
@@ -288,6 +310,7 @@ class Recipe(_Section):
     prompt: PromptConfig = PromptConfig()
     data: DataConfig
     lora: LoraConfig = LoraConfig()
+    probe: ProbeConfig = ProbeConfig()
     sft: SftConfig
     grpo: GrpoConfig
     eval: EvalConfig

@@ -6,10 +6,11 @@ WarmstartError            one line of what is wrong, one ``hint:`` of what to do
 ├── ModelError            a model, tokenizer or template is not usable
 ├── RunDirError           a run directory is missing, foreign or incomplete
 ├── GraderError           the grader itself failed (never "the answer is wrong")
-└── TrainingError         training cannot start or cannot go on
+├── TrainingError         training cannot start or cannot go on
+└── HopelessError         the diagnosis is STOP: training would learn nothing
 
 A user error ends the program with exit code 2 and no traceback; `TrainingError` and
-`GraderError` are failed runs and end it with 1. A bug keeps its traceback.
+`GraderError` are failed runs and end it with 1; `HopelessError` ends it with 4. A bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -58,3 +59,9 @@ class TrainingError(WarmstartError):
     """Raised when training cannot start or cannot go on."""
 
     exit_code = 1
+
+
+class HopelessError(WarmstartError):
+    """Raised when the diagnosis is STOP: nothing was trained, because nothing would be learnt."""
+
+    exit_code = 4

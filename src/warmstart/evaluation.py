@@ -57,7 +57,14 @@ def evaluate(
                 on_progress=task.advance,
             )
             rows += [
-                grade_row(problem, completion, prompter.tags, split=split, mode=mode, sample=sample)
+                grade_row(
+                    problem,
+                    completion.after(prompter.prefill),
+                    prompter.tags,
+                    split=split,
+                    mode=mode,
+                    sample=sample,
+                )
                 for problem, group in zip(problems, groups, strict=True)
                 for sample, completion in enumerate(group)
             ]

@@ -25,8 +25,8 @@ from warmstart.diagnosis import (
     explaining,
 )
 from warmstart.estimates import bootstrap_rate, wilson
+from warmstart.forecast import Forecast, forecast, live_bound
 from warmstart.grading import check_gold, grade, grade_lenient
-from warmstart.learning_signal import Forecast, forecast, live_bound
 from warmstart.records import Verdict
 from warmstart.reward_calls import RewardFunction, call_rewards
 from warmstart.rollouts import Completion, generate
@@ -268,7 +268,8 @@ def _facts(
     has_gold = "answer" in rows[0]
     nothing = np.full(len(flat_texts), np.nan)
     flat_golds = [gold for gold in golds for _ in range(settings.completions)]
-    strict, lenient, given = nothing, nothing.copy(), [None] * len(flat_texts)
+    strict, lenient = nothing, nothing.copy()
+    given: list[str | None] = [None] * len(flat_texts)
     if has_gold:
         graded = [grade(text, gold, tags=tags) for text, gold in zip(flat_texts, flat_golds, strict=True)]
         loosely = [

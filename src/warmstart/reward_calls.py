@@ -99,8 +99,8 @@ def _call(
 
     def work() -> None:
         try:
-            result = function(**keywords)
-            got.extend(asyncio.run(result) if inspect.isawaitable(result) else result)
+            result: Any = function(**keywords)
+            got.extend(asyncio.run(result) if inspect.iscoroutine(result) else result)
         except Exception as error:  # noqa: BLE001 - a stranger's function may raise anything; it is reported.
             errors.append(error)
 

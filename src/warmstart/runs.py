@@ -5,7 +5,10 @@
     environment.json    versions and machine
     stages.jsonl        one line per finished stage: {stage, finished_at, wall_s, …facts}
     overlap.json        what training and evaluation share
-    probe/*.json        diagnoses
+    probe/*.json        a probe each: what was measured, the findings, the verdict
+    probe/cures.json    the cures tried, before and after each
+    probe/plan.json     the cure the run settled on
+    probe/events.json   what the watch said during GRPO
     warmup/adapter/     the LoRA adapter after SFT
     grpo/adapter/       the LoRA adapter after GRPO
     rollouts/*.parquet  every completion of every GRPO step
@@ -43,6 +46,8 @@ from warmstart.errors import RunDirError
 
 SCHEMA = 1
 """Version of summary.json."""
+PROBES = ("base", "exemplar", "prefill", "warmup", "smoke", "grpo")
+"""The diagnoses of a run, in the order they are made."""
 EVAL_STAGES = ("base", "warmup", "grpo")
 """The models of a run that are measured, in order."""
 
@@ -125,6 +130,30 @@ class RunDir:
     def probe(self) -> Path:
         """The folder of diagnoses."""
         return self.path / "probe"
+
+    def probe_path(self, stage: str) -> Path:
+        """One probe."""
+        return self.probe / f"{stage}.json"
+
+    @property
+    def cures_path(self) -> Path:
+        """The cures tried."""
+        return self.probe / "cures.json"
+
+    @property
+    def plan_path(self) -> Path:
+        """The cure the run settled on."""
+        return self.probe / "plan.json"
+
+    @property
+    def events_path(self) -> Path:
+        """What the watch said during GRPO."""
+        return self.probe / "events.json"
+
+    def read_probes(self) -> list[Row]:
+        """Return the probes there are, in the order the run makes them."""
+        found = (self.read_json_if_there(self.probe_path(stage)) for stage in PROBES)
+        return [probe for probe in found if probe is not None]
 
     @property
     def warmup_adapter(self) -> Path:

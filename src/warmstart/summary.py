@@ -169,8 +169,12 @@ def build_summary(run: RunDir) -> dict[str, Any]:
         "recipe": resolved.get("name"),
         "model": resolved.get("model", {}).get("name"),
         "seed": resolved.get("seed"),
-        "verdicts": [],
-        "cures": [],
+        "verdicts": [
+            {key: probe[key] for key in ("stage", "verdict", "findings")} for probe in run.read_probes()
+        ],
+        "cures": run.read_json_if_there(run.cures_path) or [],
+        "plan": run.read_json_if_there(run.plan_path),
+        "events": run.read_json_if_there(run.events_path) or [],
         "eval": measured,
         "paired": [
             test for a, b in combinations(measured, 2) for test in paired_rows(rows[a], rows[b], a, b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 _NAMES = {"base": "base", "warmup": "after SFT", "grpo": "after GRPO"}
@@ -36,3 +37,50 @@ def _cell(rate: Mapping[str, Any] | None) -> str:
         return "–"
     low, high = rate["ci95"]
     return f"{100 * rate['value']:.1f}\n[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def show_probe(found: Mapping[str, Any]) -> None:
+    """Print a probe: rates, the forecast, lengths, findings, and the verdict last."""
+    console = Console()
+    rates = Table(
+        title=f"{found['problems']} problems × {found['completions'] // found['problems']} completions",
+        title_justify="left",
+    )
+    for name in found["rates"]:
+        rates.add_column(name, justify="right")
+    rates.add_row(*(_share(rate) for rate in found["rates"].values()))
+    console.print(rates)
+    signal = found["signal"]
+    console.print(
+        f"groups of {found['group_size']}: live {signal['live_share']:.0%} by outcome, {signal['live_share_total']:.0%} by total "
+        f"reward; all fail {signal['all_fail_share']:.0%}, all pass {signal['all_pass_share']:.0%}"
+    )
+    forecast = Table(title="live groups to expect, 90 % of fresh draws", title_justify="left")
+    for of_size in found["forecast"]:
+        forecast.add_column(f"G={of_size['group_size']}", justify="right")
+    forecast.add_row(
+        *(
+            f"{100 * f['live']:.0f} %\n[{100 * f['prediction90'][0]:.0f}, {100 * f['prediction90'][1]:.0f}]"
+            for f in found["forecast"]
+        )
+    )
+    console.print(forecast)
+    lengths = found["lengths"]
+    console.print(
+        f"tokens: median {lengths['p50']:.0f}, 95 % below {lengths['p95']:.0f}; cap {found['cap']}, advised {lengths['advised_cap']:.0f}; "
+        f"cut {found['unfinished_share']:.0%}; entropy {found['entropy']:.2f} nats; distinct {found['distinct_share']:.0%}"
+    )
+    for finding in found["findings"]:
+        console.print(
+            f"{finding['severity']}: {finding['code']}: {finding['evidence']}; {finding['advice']}",
+            markup=False,
+        )
+    console.print(found["headline"], markup=False, style="bold")
+
+
+def _share(rate: Mapping[str, Any] | None) -> str:
+    if rate is None:
+        return "–"
+    if "below" in rate:
+        return f"none\n< {100 * rate['below']:.1f} %"
+    return f"{_cell(rate)}"

@@ -13,30 +13,88 @@ from warmstart.cli.options import Json, Out, Recipe, Set, echo_json
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the program."""
     app.command()(run)
+    app.command()(probe)
     app.command()(sft)
     app.command()(grpo)
     app.command("eval")(evaluate)
     app.command()(report)
 
 
-def run(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, json: Json = False) -> None:
-    """Measure the base, warm it up, train with GRPO, measure again, report.
+Cure = Annotated[
+    str | None,
+    typer.Option(
+        "--cure", metavar="NAME", help="Force one: exemplar, prefill, self-warm-start, gold-warm-start."
+    ),
+]
+NoCure = Annotated[
+    bool, typer.Option("--no-cure", help="Only diagnose: probe, say GO, FIX or STOP, train nothing.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Train although the diagnosis says STOP.")]
 
-    The same command again continues after the last finished stage.
+
+def run(
+    recipe: Recipe = "tiny",
+    out: Out = None,
+    set_: Set = None,
+    cure: Cure = None,
+    no_cure: NoCure = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Probe the model, cure what keeps it from learning, train with GRPO, measure, report.
+
+    The same command again continues after the last finished stage. A run that ends in STOP exits with 4.
     """
-    folder = _run(recipe, out, set_, until=None)
+    if no_cure:
+        probe(recipe=recipe, set_=set_, json=json)
+    changes = [*(set_ or []), *([] if cure is None else [f"probe.cure={cure}"])]
+    folder = _run(recipe, out, changes, until=None, force=force)
     _show_summary(folder, json)
 
 
-def sft(recipe: Recipe = "tiny", out: Out = None, set_: Set = None) -> None:
+def probe(
+    recipe: Recipe = "tiny",
+    adapter: Annotated[
+        Path | None, typer.Option(help="An adapter on the recipe's base, e.g. runs/tiny/warmup/adapter.")
+    ] = None,
+    set_: Set = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the forecast as a page with a plot.")] = None,
+    json: Json = False,
+) -> None:
+    """Say before training whether GRPO can learn: GO (exit 0), FIX (3) or STOP (4), and why."""
+    from warmstart.cli.progress import Terminal, quiet_libraries
+    from warmstart.config import load_recipe
+
+    loaded = load_recipe(recipe, set_ or [])
+    quiet_libraries()
+    from warmstart.pipeline import probe_recipe
+
+    found = probe_recipe(loaded, adapter, progress=Terminal())
+    if plot is not None:
+        from warmstart.report.probes import write_forecast
+
+        write_forecast(plot, found.to_dict())
+    if json:
+        echo_json(found.to_dict())
+    else:
+        from warmstart.cli.tables import show_probe
+
+        show_probe(found.to_dict())
+    raise typer.Exit(_EXITS[str(found.diagnosis.decision)])
+
+
+_EXITS = {"GO": 0, "FIX": 3, "STOP": 4}
+
+
+def sft(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Force = False) -> None:
     """Run up to the warm start (QLoRA SFT) and save its adapter."""
-    folder = _run(recipe, out, set_, until="sft")
+    folder = _run(recipe, out, set_, until="sft", force=force)
     typer.echo(folder.warmup_adapter)
 
 
-def grpo(recipe: Recipe = "tiny", out: Out = None, set_: Set = None) -> None:
+def grpo(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Force = False) -> None:
     """Run up to GRPO (Group Relative Policy Optimization) and save its adapter."""
-    folder = _run(recipe, out, set_, until="grpo")
+    folder = _run(recipe, out, set_, until="grpo", force=force)
     typer.echo(folder.grpo_adapter)
 
 
@@ -78,7 +136,9 @@ def report(
     _show_summary(opened, json)
 
 
-def _run(recipe: str, out: Path | None, overrides: list[str] | None, *, until: str | None) -> Any:  # noqa: ANN401
+def _run(
+    recipe: str, out: Path | None, overrides: list[str] | None, *, until: str | None, force: bool
+) -> Any:  # noqa: ANN401
     from warmstart.cli.progress import Terminal, quiet_libraries
     from warmstart.config import load_recipe, recipe_text
 
@@ -87,7 +147,9 @@ def _run(recipe: str, out: Path | None, overrides: list[str] | None, *, until: s
     from warmstart.pipeline import run as run_recipe
 
     folder = out or Path("runs") / loaded.name
-    return run_recipe(loaded, folder, recipe_yaml=recipe_text(recipe), until=until, progress=Terminal())
+    return run_recipe(
+        loaded, folder, recipe_yaml=recipe_text(recipe), until=until, force=force, progress=Terminal()
+    )
 
 
 def _show_summary(folder: Any, as_json: bool) -> None:  # noqa: ANN401

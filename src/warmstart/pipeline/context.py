@@ -19,11 +19,19 @@ class Run:
     """One run: its recipe and directory, and the data, loaded once."""
 
     recipe: Recipe
-    folder: RunDir
+    out: RunDir | None
+    """None for what leaves nothing behind, like the `probe` command."""
     progress: Progress
     force: bool = False
     """Train although the diagnosis says STOP."""
     _data: DataSplits | None = field(default=None, init=False)
+
+    @property
+    def folder(self) -> RunDir:
+        """The run directory."""
+        if self.out is None:
+            raise LookupError("this run has no directory")
+        return self.out
 
     @property
     def data(self) -> DataSplits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from warmstart.config import Recipe
@@ -15,6 +16,7 @@ from warmstart.pipeline.context import Run, cured
 from warmstart.plan import Plan, can_be_cured
 from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.probe import Probe, ProbeSettings, probe
+from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
 from warmstart.rewards import STAGE_WEIGHTS, reward_functions
 from warmstart.templates import Prompter
@@ -125,6 +127,17 @@ def probe_stage(run: Run) -> dict[str, Any]:
         "generated_tokens": int(found.facts.tokens_P_K.sum()),
         "plan": plan.to_dict(),
     }
+
+
+def probe_recipe(recipe: Recipe, adapter: Path | None, *, progress: Progress | None = None) -> Probe:
+    """Return the probe of the recipe's base, or of an adapter on it, outside any run directory."""
+    run = Run(recipe, None, progress or Quiet())
+    model = load_merged(recipe.model.name, adapter, revision=recipe.model.revision, dtype=recipe.model.dtype)
+    settings = settings_of(recipe)
+    run.progress.say(
+        f"probe: {settings.problems} problems × {settings.completions} completions, at most {settings.most_tokens:,} tokens"
+    )
+    return _wide_enough(run, model, run.prompter(), settings)
 
 
 def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettings) -> Probe:  # noqa: ANN401

@@ -9,7 +9,6 @@ from typing import Any
 
 from warmstart.diagnosis import Decision
 from warmstart.errors import TrainingError
-from warmstart.estimates import bootstrap_rate
 from warmstart.models import add_adapter, load_base, load_merged
 from warmstart.pipeline.context import Run
 from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, settings_of, stop
@@ -17,9 +16,11 @@ from warmstart.plan import Plan
 from warmstart.probe import Probe
 from warmstart.records import Problem
 from warmstart.rollouts import generate
+from warmstart.summary import rate_of
 from warmstart.templates import Prompter
 from warmstart.traces import worked_part
-from warmstart.training.sft import StopRule, show_example, supervise, train_sft
+from warmstart.training.sft import show_example, supervise, train_sft
+from warmstart.training.stop_rule import StopRule
 
 _GENTLER = 0.5
 """What the learning rate is multiplied with after a warm start that cost the model its skill."""
@@ -176,10 +177,12 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> dict[str,
 
 
 def _stop_rule(run: Run, prompter: Prompter) -> StopRule | None:
-    if run.recipe.sft.check_every is None:
+    wanted = run.recipe.sft
+    every = max(1, wanted.steps // 5) if wanted.check_every is None else wanted.check_every
+    if not every:
         return None
     return StopRule(
-        every=run.recipe.sft.check_every,
+        every=every,
         problems=probe_problems(run.data.train, run.recipe.sft.check_problems),
         prompter=prompter,
         cap=run.recipe.grpo.max_completion_tokens,
@@ -212,7 +215,7 @@ def _probe_again(run: Run, first: dict[str, Any] | None, *, is_last_rung: bool) 
         recipe.model.name, run.folder.warmup_adapter, revision=recipe.model.revision, dtype=recipe.model.dtype
     )
     settings = settings_of(recipe)
-    before = None if first is None else first["rates"]["lenient"]
+    before = None if first is None else rate_of(first["rates"]["lenient"], first["problems"])
     return probe_model(
         run,
         model,
@@ -222,14 +225,8 @@ def _probe_again(run: Run, first: dict[str, Any] | None, *, is_last_rung: bool) 
         stage="warmup",
         is_last_rung=is_last_rung,
         is_warmed=True,
-        lenient_before=None if before is None else _rate(before, first["problems"]),
+        lenient_before=before,
     )
-
-
-def _rate(given: dict[str, Any], n: int) -> Any:  # noqa: ANN401
-    from warmstart.summary import rate_of
-
-    return rate_of(given, n) if "ci95" in given else bootstrap_rate([given["value"]])
 
 
 def _climb_on(run: Run, found: Probe) -> Probe:

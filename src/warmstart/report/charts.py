@@ -19,7 +19,7 @@ from warmstart.summary import MEASURES, STAGE_NAMES, describe_rate
 Row = dict[str, Any]
 
 COLOURS = {"base": "#858b96", "warmup": "#3a84c9", "grpo": "#db7326"}
-_LINES = ("#db7326", "#3a84c9", "#2f9e6e", "#b45fc0", "#858b96", "#b8912b", "#d1526b")
+LINES = ("#db7326", "#3a84c9", "#2f9e6e", "#b45fc0", "#858b96", "#b8912b", "#d1526b")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px")
 _SIGNAL_COLOURS = {"live": "#2f9e6e", "dead: all fail": "#d1526b", "dead: all pass": "#858b96"}
 _MAX_POINTS = 500
@@ -82,7 +82,7 @@ def rates_chart(measured: Mapping[str, Any], mode: str) -> Chart | None:
     ]
     text = f"Right and in the exact format: {', '.join(strict)}. Whiskers are 95 % intervals."
     columns = ["model", "measure", "rate (%)", "from (%)", "to (%)"]
-    return Chart(f"rates-{mode}", name, text, _plain(figure, legend=True), columns, table)
+    return Chart(f"rates-{mode}", name, text, plain(figure, legend=True), columns, table)
 
 
 def _rate_cells(rate: Mapping[str, Any]) -> list[str]:
@@ -186,7 +186,7 @@ def _curves(
             x=numbers[::stride],
             y=_rolling_mean(values, window)[::stride],
             mode="lines" if len(steps) > _FEW_POINTS else "lines+markers",
-            line={"color": _LINES[index % len(_LINES)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
+            line={"color": LINES[index % len(LINES)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
             hovertemplate="%{y:.4~g}",
         )
     figure.update_xaxes(title_text="training step", rangemode="tozero")
@@ -204,7 +204,7 @@ def _curves(
         ]
         for at in range(0, len(steps), table_stride)
     ]
-    return Chart(chart_id, title, text, _plain(figure, legend=len(series) > 1), columns, rows)
+    return Chart(chart_id, title, text, plain(figure, legend=len(series) > 1), columns, rows)
 
 
 def _rolling_mean(values: Sequence[float | None], window: int) -> list[float | None]:
@@ -228,7 +228,8 @@ def _trends(series: Mapping[str, Sequence[float | None]], unit: str) -> str:
     return f"{unit[0].upper()}{unit[1:]}, from the first tenth of the steps to the last: {'; '.join(said)}."
 
 
-def _plain(figure: go.Figure, *, legend: bool) -> dict[str, Any]:
+def plain(figure: go.Figure, *, legend: bool) -> dict[str, Any]:
+    """Return the figure as plotly.js takes it, in the page's manner."""
     figure.update_layout(
         template="none",
         autosize=True,
@@ -244,6 +245,6 @@ def _plain(figure: go.Figure, *, legend: bool) -> dict[str, Any]:
     )
     figure.update_xaxes(fixedrange=True, zeroline=False)
     figure.update_yaxes(fixedrange=True, zeroline=False)
-    plain: dict[str, Any] = figure.to_dict()
-    plain["layout"].pop("template", None)
-    return plain
+    bare: dict[str, Any] = figure.to_dict()
+    bare["layout"].pop("template", None)
+    return bare

@@ -16,7 +16,7 @@ import yaml
 from markupsafe import Markup
 
 from warmstart import durable, estimates
-from warmstart.report import charts, samples, text
+from warmstart.report import charts, probes, samples, text
 from warmstart.runs import EVAL_STAGES, RunDir
 from warmstart.summary import MEASURES, STAGE_NAMES, build_summary, describe_bound, headline, signed_points
 
@@ -96,6 +96,7 @@ def _facts(run: RunDir) -> dict[str, Any]:
         ],
         "grpo_charts": charts.grpo_charts(grpo_steps),
         "sft_charts": charts.sft_charts(run.read_metrics("sft")),
+        "forecast_chart": probes.forecast_chart(run.read_probes()),
         "steps_done": len(grpo_steps),
         "generation_share": _generation_share(grpo_steps),
         "kinds": kinds,
@@ -129,10 +130,12 @@ def _generation_share(steps: list[dict[str, Any]]) -> float | None:
 
 def _unfinished(run: RunDir, resolved: Mapping[str, Any]) -> list[str]:
     """Return the stages that the run has still to do."""
-    with_sft = resolved.get("sft", {}).get("enabled", True)
-    warmup = ["sft", "eval-warmup"] if with_sft else []
+    plan = run.read_json_if_there(run.plan_path)
+    is_warm = resolved.get("sft", {}).get("enabled", True) if plan is None else plan["warm_start"] != "none"
+    warmup = ["sft", "eval-warmup"] if is_warm else []
     done = run.finished_stages()
-    return [stage for stage in ("data", "eval-base", *warmup, "grpo", "eval-grpo") if stage not in done]
+    wanted = ("data", "probe", "eval-base", *warmup, "grpo", "eval-grpo")
+    return [stage for stage in wanted if stage not in done]
 
 
 def _overlap(run: RunDir) -> dict[str, Any] | None:

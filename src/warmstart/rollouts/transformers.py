@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -31,6 +31,10 @@ class Completion:
     is_finished: bool
     log_prob: float
     entropy: float
+
+    def after(self, prefill: str) -> Completion:
+        """Return the completion with what the prompt had already written of it in front."""
+        return replace(self, text=prefill + self.text) if prefill else self
 
 
 def generate(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,24 @@ def prompt_rows(prompter: Prompter, problems: Sequence[Problem]) -> list[dict[st
         }
         for problem in problems
     ]
+
+
+def after_prefill(function: RewardFunction, prefill: str) -> RewardFunction:
+    """Return the reward of completions whose first characters the prompt has already written."""
+    if not prefill:
+        return function
+
+    @functools.wraps(function)
+    def rewarded(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:  # noqa: ANN401
+        whole = [
+            prefill + completion
+            if isinstance(completion, str)
+            else [{**completion[0], "content": prefill + completion[0]["content"]}, *completion[1:]]
+            for completion in completions
+        ]
+        return function(prompts=prompts, completions=whole, **columns)
+
+    return rewarded
 
 
 def train_grpo(
@@ -112,12 +131,12 @@ def train_grpo(
     with progress.task("GRPO", steps, "steps") as task:
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=[function for function, _ in rewards.values()],
+            reward_funcs=[after_prefill(function, prompter.prefill) for function, _ in rewards.values()],
             args=config,
             train_dataset=Dataset.from_list(prompt_rows(prompter, problems)),
             processing_class=prompter.tokenizer,
             callbacks=[Metrics("grpo", task, count)],
-            signal=SignalConfig(outcome=outcome, on_rollouts=on_rollouts),
+            signal=SignalConfig(outcome=outcome, on_rollouts=on_rollouts, prefill=prompter.prefill),
         )
         quieten(trainer)
         if handover is not None:
@@ -145,7 +164,8 @@ def check_handover(
         max_tokens=trainer.args.max_completion_length,
         batch_size=len(prompts),
     )
-    rate = sum(parse(group[0].text, prompter.tags).strict for group in groups) / len(groups)
+    texts = [group[0].after(prompter.prefill).text for group in groups]
+    rate = sum(parse(text, prompter.tags).strict for text in texts) / len(groups)
     if abs(rate - measured) > HANDOVER_TOLERANCE:
         raise TrainingError(
             f"the warm start got lost: format rate {measured:.0%} after SFT, {rate:.0%} inside the GRPO trainer",

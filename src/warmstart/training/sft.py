@@ -7,7 +7,7 @@ on the target and its end-of-turn token alone, and a chat template cannot drop o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from warmstart.records import Problem, Verdict
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.stop_rule import StopRule
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -116,8 +117,11 @@ def train_sft(
     trl: dict[str, Any],
     progress: Progress,
     sink: Sink,
+    stop: StopRule | None = None,
 ) -> dict[str, Any]:
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
+
+    With a stop rule, training may end before ``steps``, and the best adapter it measured is the one saved.
 
     Raises:
         ConfigError: If the micro-batch does not divide the batch.
@@ -153,10 +157,12 @@ def train_sft(
             args=arguments,
             train_dataset=Dataset.from_list(rows),
             processing_class=prompter.tokenizer,
-            callbacks=[Metrics("sft", task, sink)],
+            callbacks=[Metrics("sft", task, sink), *([] if stop is None else [stop])],
         )
         quieten(trainer)
         result = trainer.train()
+    if stop is not None:
+        stop.restore_best(model)
     if not torch.isfinite(torch.tensor(result.training_loss)):
         raise TrainingError(
             "the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32"
@@ -166,9 +172,10 @@ def train_sft(
     supervised = sum(len(row["labels"]) - row["labels"].count(_IGNORED) for row in rows)
     return {
         "rows": len(rows),
-        "steps": steps,
+        "steps": result.global_step,
         "loss": float(result.training_loss),
-        "trained_tokens": round(supervised / len(rows) * steps * batch_size),
+        "trained_tokens": round(supervised / len(rows) * result.global_step * batch_size),
+        "checks": [] if stop is None else [asdict(check) for check in stop.checks],
     }
 
 

@@ -47,6 +47,7 @@ class SignalConfig:
         gate: In a group whose outcomes are all equal, the other rewards carry no gradient. Normalising by
             the group's spread would blow their noise up to full-size advantages.
         on_rollouts: Gets every completion of every step, on the main process.
+        prefill: What the template writes of every completion, for the log.
         fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`.
         live_rows_only: Leave rows without gradient out of the update.
         share_prompts: Compute the prompt of a group once in the update.
@@ -55,6 +56,7 @@ class SignalConfig:
     outcome: str | None = None
     gate: bool = True
     on_rollouts: RolloutSink | None = None
+    prefill: str = ""
     fast_rollouts: bool = True
     live_rows_only: bool = True
     share_prompts: bool = True
@@ -254,7 +256,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         completion_ids_list: list[list[int]],
         rewards: torch.Tensor,
     ) -> None:
-        texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        texts = [self.signal.prefill + (c if isinstance(c, str) else c[-1]["content"]) for c in completions]
         rows = [
             {
                 "step": self.state.global_step + 1,

@@ -1,0 +1,98 @@
+"""The GRPO stage: what the recipe and the plan say, as TRL's trainer wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accelerate import PartialState
+
+from warmstart.batching import plan_batches
+from warmstart.config import Recipe
+from warmstart.models import continue_adapter, load_base
+from warmstart.pipeline.context import Run
+from warmstart.pipeline.probing import OUTCOME
+from warmstart.pipeline.warming import fresh_adapter
+from warmstart.records import Problem
+from warmstart.rewards import STAGE_WEIGHTS, reward_functions
+from warmstart.training.grpo import train_grpo
+
+_HANDOVER_PROBLEMS = 64
+
+
+def grpo(run: Run) -> dict[str, Any]:
+    """Sharpen the answers with GRPO, continuing the adapter of the warm start on the unquantised base."""
+    recipe, plan = run.recipe, run.plan
+    wanted, prompter = recipe.grpo, run.prompter(plan)
+    base = load_base(
+        recipe.model.name,
+        revision=recipe.model.revision,
+        dtype=recipe.model.dtype,
+        quantization=wanted.quantization,
+    )
+    warm = plan.warm_start != "none"
+    model = continue_adapter(base, run.folder.warmup_adapter) if warm else fresh_adapter(run, base)
+    functions = {function.__name__: function for function in reward_functions(recipe.prompt.tags)}
+    weights = {**STAGE_WEIGHTS[wanted.stage], **(wanted.reward_weights or {})}
+    group_size = plan.group_size or wanted.group_size
+    problems_per_step = max(1, wanted.problems_per_step * wanted.group_size // group_size)
+    return train_grpo(
+        model,
+        prompter,
+        run.training_problems(),
+        {name: (function, weights[name]) for name, function in functions.items()},
+        outcome=OUTCOME,
+        folder=run.folder.grpo_adapter,
+        steps=wanted.steps,
+        group_size=group_size,
+        batches=plan_batches(
+            problems_per_step,
+            group_size,
+            micro_batch=wanted.micro_batch,
+            processes=PartialState().num_processes,
+        ),
+        arguments=grpo_arguments(recipe, base.dtype),
+        handover=_handover(run) if warm else None,
+        progress=run.progress,
+        sink=run.folder.append_metrics,
+        on_rollouts=run.folder.write_rollouts,
+    )
+
+
+def grpo_arguments(recipe: Recipe, dtype: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the arguments of TRL's `GRPOConfig` that the recipe decides, ``grpo.trl`` last."""
+    import torch
+
+    wanted, on_gpu = recipe.grpo, torch.cuda.is_available()
+    arguments: dict[str, Any] = {
+        "learning_rate": wanted.learning_rate,
+        "lr_scheduler_type": wanted.lr_schedule,
+        "warmup_steps": round(wanted.warmup_ratio * wanted.steps),
+        "beta": wanted.beta,
+        "temperature": wanted.temperature,
+        "top_p": wanted.top_p,
+        "top_k": 0,
+        "max_completion_length": wanted.max_completion_tokens,
+        "loss_type": wanted.loss_type,
+        "scale_rewards": wanted.scale_rewards,
+        "max_grad_norm": wanted.max_grad_norm,
+        "gradient_checkpointing": wanted.gradient_checkpointing,
+        "bf16": on_gpu and dtype == torch.bfloat16,
+        "fp16": on_gpu and dtype == torch.float16,
+        "seed": recipe.seed,
+    }
+    if wanted.vllm != "off":
+        arguments |= {"use_vllm": True, "vllm_mode": wanted.vllm}
+    return arguments | dict(wanted.trl)
+
+
+def _handover(run: Run) -> tuple[list[Problem], float] | None:
+    """Return the problems and their greedy format rate after SFT, as `eval-warmup` measured it."""
+    if not run.folder.is_finished("eval-warmup"):
+        return None
+    greedy = {
+        row["problem_id"]: row["format"]
+        for row in run.folder.read_completions("warmup")
+        if row["mode"] == "greedy" and row["split"] == "eval"
+    }
+    problems = [problem for problem in run.data.eval if problem.id in greedy][:_HANDOVER_PROBLEMS]
+    return problems, sum(greedy[problem.id] for problem in problems) / len(problems)

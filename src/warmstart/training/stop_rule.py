@@ -1,0 +1,146 @@
+"""When a warm start is enough: measured while it trains, ended by rule, rolled back to its best point.
+
+SFT buys the format and can pay with the skill. The rule ends it when the format is there and the share
+of live groups no longer rises, and keeps the adapter that was best by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from warmstart.grading import grade, grade_lenient
+from warmstart.learning_signal import live_groups
+from warmstart.records import Problem, Verdict
+from warmstart.rollouts import generate
+from warmstart.templates import Prompter
+
+ENOUGH_FORMAT = 0.9
+"""Share of sampled completions in the exact format (DESIGN: the ladder of cures)."""
+SKILL_TOLERANCE = 0.15
+"""How far the lenient accuracy of a small measurement may lie below the one before; three standard errors
+of 64 completions of 16 problems would be more, and the probe after the warm start is the judge."""
+_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was measured at one step of the warm start: shares of sampled completions, and of live groups."""
+
+    step: int
+    format: float
+    lenient: float
+    live: float
+
+
+def choose(checks: Sequence[Check], lenient_before: float | None) -> int:
+    """Return the index of the best check.
+
+    Among those whose skill is kept: the highest live share with the format there, else the most format.
+    When none has kept it, the one that kept most.
+    """
+    floor = -1.0 if lenient_before is None else lenient_before - SKILL_TOLERANCE
+    able = [index for index, check in enumerate(checks) if check.lenient >= floor]
+    if not able:
+        return max(range(len(checks)), key=lambda index: checks[index].lenient)
+    formed = [index for index in able if checks[index].format >= ENOUGH_FORMAT]
+    if formed:
+        return max(formed, key=lambda index: checks[index].live)
+    return max(able, key=lambda index: checks[index].format)
+
+
+def is_enough(checks: Sequence[Check]) -> bool:
+    """Say whether the format is there in the last two checks and live groups have stopped rising."""
+    if len(checks) < 2:
+        return False
+    before, now = checks[-2:]
+    return before.format >= ENOUGH_FORMAT and now.format >= ENOUGH_FORMAT and now.live <= before.live
+
+
+class StopRule(TrainerCallback):  # type: ignore[misc]
+    """Measures the model every ``every`` steps, ends training when it is enough, remembers the best adapter."""
+
+    def __init__(
+        self,
+        *,
+        every: int,
+        problems: Sequence[Problem],
+        prompter: Prompter,
+        cap: int,
+        lenient_before: float | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self.checks: list[Check] = []
+        self._every = every
+        self._problems = problems
+        self._prompter = prompter
+        self._cap = cap
+        self._before = lenient_before
+        self._say = say
+        self._states: list[dict[str, torch.Tensor]] = []
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,  # noqa: ANN401
+        **kwargs: object,
+    ) -> None:
+        """Measure, and stop if it is enough."""
+        if state.global_step % self._every and state.global_step != state.max_steps:
+            return
+        check = self._measure(model, state.global_step)
+        self.checks.append(check)
+        self._states.append(
+            {k: v.detach().cpu().clone() for k, v in get_peft_model_state_dict(model).items()}
+        )
+        self._say(
+            f"SFT step {check.step}: format {check.format:.0%}, right anywhere {check.lenient:.0%}, "
+            f"live groups {check.live:.0%}"
+        )
+        if is_enough(self.checks):
+            control.should_training_stop = True
+
+    def restore_best(self, model: Any) -> None:  # noqa: ANN401
+        """Put the best measured adapter into the model."""
+        if self.checks:
+            best = choose(self.checks, self._before)
+            if best != len(self.checks) - 1:
+                self._say(f"SFT: rolled back to step {self.checks[best].step}")
+            set_peft_model_state_dict(model, self._states[best])
+
+    def _measure(self, model: Any, step: int) -> Check:  # noqa: ANN401
+        tags = self._prompter.tags
+        groups = generate(
+            model,
+            self._prompter.tokenizer,
+            [self._prompter.prompt_ids(problem.question) for problem in self._problems],
+            samples=_SAMPLES,
+            temperature=1.0,
+            max_tokens=self._cap,
+            batch_size=len(self._problems) * _SAMPLES,
+            seed=step,
+        )
+        rows = [
+            [
+                (grade(text, problem.gold, tags=tags), grade_lenient(text, problem.gold, tags=tags))
+                for text in (completion.after(self._prompter.prefill).text for completion in group)
+            ]
+            for problem, group in zip(self._problems, groups, strict=True)
+        ]
+        right = np.array(
+            [[float(g.verdict is Verdict.CORRECT and g.parsed.strict) for g, _ in row] for row in rows]
+        )
+        return Check(
+            step=step,
+            format=float(np.mean([[g.parsed.strict for g, _ in row] for row in rows])),
+            lenient=float(np.mean([[loose.verdict is Verdict.CORRECT for _, loose in row] for row in rows])),
+            live=float(live_groups(right).mean()),
+        )
