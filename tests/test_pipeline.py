@@ -15,8 +15,12 @@ SHORT = [
     "eval.problems=8",
     "eval.samples=2",
     "eval.unseen_problems=4",
+    "probe.problems=8",
+    "probe.completions=4",
+    "probe.cure=gold-warm-start",
     "sft.problems=32",
     "sft.steps=3",
+    "sft.check_every=0",
     "grpo.steps=2",
     "grpo.problems_per_step=2",
     "grpo.group_size=4",
@@ -28,7 +32,11 @@ SHORT = [
 def finished(tmp_path_factory):
     """One short run of every stage on the tiny base."""
     return run(
-        load_recipe("tiny", SHORT), tmp_path_factory.mktemp("run") / "tiny", recipe_yaml=recipe_text("tiny")
+        load_recipe("tiny", SHORT),
+        tmp_path_factory.mktemp("run") / "tiny",
+        recipe_yaml=recipe_text("tiny"),
+        # Three steps of warm start teach nothing, and the diagnosis says so.
+        force=True,
     )
 
 
@@ -88,12 +96,12 @@ def test_a_run_that_broke_off_goes_on_after_the_last_finished_stage(finished, tm
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "grpo", broken)
         with pytest.raises(KeyboardInterrupt):
-            run(load_recipe("tiny", SHORT), tmp_path / "run", recipe_yaml=recipe_text("tiny"))
+            run(load_recipe("tiny", SHORT), tmp_path / "run", recipe_yaml=recipe_text("tiny"), force=True)
     stopped = [
         json.loads(line)["stage"] for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()
     ]
-    assert stopped == ["data", "eval-base", "sft", "eval-warmup"]
-    folder = run(load_recipe("tiny", SHORT), tmp_path / "run", recipe_yaml=recipe_text("tiny"))
+    assert stopped == ["data", "probe", "eval-base", "sft", "eval-warmup"]
+    folder = run(load_recipe("tiny", SHORT), tmp_path / "run", recipe_yaml=recipe_text("tiny"), force=True)
     assert list(folder.finished_stages()) == [*stopped, "grpo", "eval-grpo"]
     ends = [f.read_json(f.summary_path)["eval"] for f in (finished, folder)]
     assert ends[0] == ends[1], "on CPU a continued run ends where an uninterrupted one does"
@@ -114,7 +122,11 @@ def test_every_real_recipe_trains_three_sft_and_three_grpo_steps_on_its_architec
         "data.train_problems=24",
         "eval.problems=4",
         "sft.problems=12",
+        "probe.cure=gold-warm-start",
+        "probe.problems=8",
+        "probe.completions=2",
         "sft.steps=3",
+        "sft.check_every=0",
         "sft.batch_size=2",
         "sft.micro_batch=1",
         "lora.rank=4",
@@ -123,9 +135,11 @@ def test_every_real_recipe_trains_three_sft_and_three_grpo_steps_on_its_architec
         "grpo.group_size=4",
         "grpo.micro_batch=4",
     ]
-    recipe = load_recipe(name, changes)
+    # Targets of the first rows fit into 400 tokens; random weights write to the cap in the probe.
+    recipe = load_recipe(name, [*changes, "grpo.max_completion_tokens=400"])
     folder = run(recipe, tmp_path / "run", recipe_yaml=recipe_text(name), until="data")
-    assert pipeline.sft(pipeline.Run(recipe, folder, Quiet()))["rows"] == 12
+    facts = pipeline.sft(pipeline.Run(recipe, folder, Quiet(), force=True))
+    assert (facts["rows"], facts["steps"], facts["verdict"]) == (12, 3, "FIX")
     # Random weights never stop by themselves: a low cap keeps the test short.
     capped = load_recipe(name, [*changes, "grpo.max_completion_tokens=12"])
     assert pipeline.grpo(pipeline.Run(capped, folder, Quiet()))["steps"] == 3

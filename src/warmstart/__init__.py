@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from warmstart.grading import grade as grade
     from warmstart.grading import grade_lenient as grade_lenient
     from warmstart.pipeline import run as run
+    from warmstart.probing import Probe as Probe
+    from warmstart.probing import ProbeSettings as ProbeSettings
+    from warmstart.probing import probe as probe
     from warmstart.records import Problem as Problem
     from warmstart.records import Verdict as Verdict
     from warmstart.report import build_report as build_report
@@ -38,6 +41,7 @@ _HOMES = {
     "config": ("Recipe", "load_recipe"),
     "grading": ("Grade", "grade", "grade_lenient"),
     "pipeline": ("run",),
+    "probing": ("Probe", "ProbeSettings", "probe"),
     "records": ("Problem", "Verdict"),
     "report": ("build_report",),
     "rewards": (

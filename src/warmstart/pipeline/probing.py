@@ -15,7 +15,7 @@ from warmstart.models import load_merged, load_tokenizer
 from warmstart.pipeline.context import Run, cured
 from warmstart.plan import Plan, can_be_cured
 from warmstart.plumbing import inspect_prompter, inspect_template
-from warmstart.probe import Probe, ProbeSettings, probe
+from warmstart.probing import Probe, ProbeSettings, probe
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
 from warmstart.rewards import STAGE_WEIGHTS, reward_functions

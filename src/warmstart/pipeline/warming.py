@@ -13,7 +13,7 @@ from warmstart.models import add_adapter, load_base, load_merged
 from warmstart.pipeline.context import Run
 from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, settings_of, stop
 from warmstart.plan import Plan
-from warmstart.probe import Probe
+from warmstart.probing import Probe
 from warmstart.records import Problem
 from warmstart.rollouts import generate
 from warmstart.summary import rate_of
