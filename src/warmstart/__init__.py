@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from warmstart.tags import parse as parse
     from warmstart.training.trainer import GRPOTrainer as GRPOTrainer
     from warmstart.training.trainer import SignalConfig as SignalConfig
+    from warmstart.training.watch import SignalWatch as SignalWatch
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ _HOMES = {
     ),
     "tags": ("Parsed", "Tags", "parse"),
     "training.trainer": ("GRPOTrainer", "SignalConfig"),
+    "training.watch": ("SignalWatch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -15,6 +15,7 @@ from warmstart.pipeline.warming import fresh_adapter
 from warmstart.records import Problem
 from warmstart.rewards import STAGE_WEIGHTS, reward_functions
 from warmstart.training.grpo import train_grpo
+from warmstart.training.watch import SignalWatch
 
 _HANDOVER_PROBLEMS = 64
 
@@ -35,7 +36,13 @@ def grpo(run: Run) -> dict[str, Any]:
     weights = {**STAGE_WEIGHTS[wanted.stage], **(wanted.reward_weights or {})}
     group_size = plan.group_size or wanted.group_size
     problems_per_step = max(1, wanted.problems_per_step * wanted.group_size // group_size)
-    return train_grpo(
+    watch = SignalWatch(
+        outcome=OUTCOME,
+        tags=recipe.prompt.tags,
+        say=run.progress.say,
+        stop=not run.force,
+    )
+    facts = train_grpo(
         model,
         prompter,
         run.training_problems(),
@@ -55,7 +62,10 @@ def grpo(run: Run) -> dict[str, Any]:
         progress=run.progress,
         sink=run.folder.append_metrics,
         on_rollouts=run.folder.write_rollouts,
+        watch=watch,
     )
+    run.folder.write_json(run.folder.events_path, watch.events)
+    return facts
 
 
 def grpo_arguments(recipe: Recipe, dtype: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -30,7 +30,7 @@ _RENAMED = {
     "completions/mean_length": "completion_tokens",
     "completions/clipped_ratio": "truncated_share",
     "signal/live_share": "live_share",
-    "signal/mixed_share": "mixed_share",
+    "signal/mixed_share": "outcome_live_share",
     "signal/update_share": "update_share",
     "signal/all_fail_share": "all_fail_share",
     "signal/all_pass_share": "all_pass_share",

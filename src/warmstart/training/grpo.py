@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import trl
 from datasets import Dataset
 
 from warmstart.batching import BatchPlan
+from warmstart.diagnosis import Severity, SmokeFacts, diagnose_smoke
 from warmstart.errors import TrainingError
 from warmstart.models import trainable_parameters
 from warmstart.records import Problem
@@ -22,6 +24,7 @@ from warmstart.tags import parse
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.smoke import smoke_step, targets_under
 from warmstart.training.trainer import GRPOTrainer, RolloutSink, SignalConfig
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from warmstart.progress import Progress
     from warmstart.training.callbacks import Sink
+    from warmstart.training.watch import SignalWatch
 
 RewardFunction = Callable[..., list[float | None]]
 
@@ -83,6 +87,7 @@ def train_grpo(
     progress: Progress,
     sink: Sink,
     on_rollouts: RolloutSink,
+    watch: SignalWatch | None = None,
 ) -> dict[str, Any]:
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
 
@@ -102,9 +107,11 @@ def train_grpo(
         progress: Shows the live line.
         sink: Gets the metrics of every step.
         on_rollouts: Gets every completion.
+        watch: Says what keeps the run from learning, and may end it.
 
     Raises:
-        TrainingError: If nothing would be trained, or the warm start got lost on the way.
+        TrainingError: If nothing would be trained, if the warm start got lost on the way, or if no gradient
+            would reach the adapter.
     """
     if trainable_parameters(model) == 0:
         raise TrainingError(
@@ -128,6 +135,11 @@ def train_grpo(
         generated += line.get("generated_tokens", 0)
         sink(line)
 
+    def keep(step: int, rows: list[dict[str, Any]]) -> None:
+        on_rollouts(step, rows)
+        if watch is not None:
+            watch.see(step, rows)
+
     with progress.task("GRPO", steps, "steps") as task:
         trainer = GRPOTrainer(
             model=model,
@@ -135,16 +147,58 @@ def train_grpo(
             args=config,
             train_dataset=Dataset.from_list(prompt_rows(prompter, problems)),
             processing_class=prompter.tokenizer,
-            callbacks=[Metrics("grpo", task, count)],
-            signal=SignalConfig(outcome=outcome, on_rollouts=on_rollouts, prefill=prompter.prefill),
+            callbacks=[Metrics("grpo", task, count), *([] if watch is None else [watch])],
+            signal=SignalConfig(outcome=outcome, on_rollouts=keep, prefill=prompter.prefill),
         )
         quieten(trainer)
         if handover is not None:
             check_handover(trainer, prompter, *handover)
+        check_gradient(
+            trainer, prompter, problems[0], [function for function, _ in rewards.values()], outcome
+        )
         trainer.train()
     trainer.model.save_pretrained(str(folder))
     prompter.tokenizer.save_pretrained(str(folder))
-    return {"steps": steps, "generated_tokens": generated, "trained_tokens": generated}
+    return {
+        "steps": trainer.state.global_step,
+        "generated_tokens": generated,
+        "trained_tokens": generated,
+    }
+
+
+def check_gradient(
+    trainer: GRPOTrainer,
+    prompter: Prompter,
+    problem: Problem,
+    functions: Sequence[RewardFunction],
+    outcome: str,
+) -> SmokeFacts:
+    """Return what one synthetic step did; it changes nothing.
+
+    Raises:
+        TrainingError: If the diagnosis finds that no gradient would reach the weights, or that a perfect
+            completion would not be paid.
+    """
+    target = prompter.target(problem.rationale or "forty and two", problem.gold)
+    worse = prompter.target("it is a guess", "0")
+    row = {
+        "prompt": prompter.messages(problem.question),
+        "answer": problem.gold,
+        "question": problem.question,
+    }
+    facts = replace(
+        smoke_step(
+            trainer,
+            prompter.prompt_ids(problem.question),
+            prompter.target_ids(target),
+            prompter.target_ids(worse),
+        ),
+        targets=targets_under(functions, [row], [target], outcome),
+    )
+    broken = [found for found in diagnose_smoke(facts) if found.severity is Severity.BROKEN]
+    if broken:
+        raise TrainingError(f"{broken[0].code}: {broken[0].evidence}", broken[0].advice)
+    return facts
 
 
 def check_handover(

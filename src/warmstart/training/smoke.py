@@ -1,0 +1,112 @@
+"""One synthetic step before the real ones: does a gradient reach the weights?
+
+Two completions of one prompt, advantage +1 and −1, through the trainer's own loss. It needs no sampling
+and no reward, so that what it finds is plumbing: a frozen adapter, masked tokens, a blocked gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import trl
+
+from warmstart.diagnosis import SmokeFacts, Targets
+from warmstart.reward_calls import RewardFunction, call_rewards
+
+
+def smoke_step(
+    trainer: trl.GRPOTrainer, prompt_ids: Sequence[int], good: Sequence[int], bad: Sequence[int]
+) -> SmokeFacts:
+    """Return what one step of plain gradient descent with advantages ±1 does; the weights are put back.
+
+    Args:
+        trainer: A `trl.GRPOTrainer` (or ours) before its first step.
+        prompt_ids: Tokens of a prompt.
+        good: Tokens of the completion with advantage +1.
+        bad: Tokens of the one with −1.
+    """
+    model = trainer.model
+    inputs = _inputs(trainer, prompt_ids, good, bad)
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    was_training = model.training
+    model.train()
+    model.zero_grad(set_to_none=True)
+    had = getattr(trainer, "current_gradient_accumulation_steps", None)
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer.compute_loss(model, inputs)
+    value = float(loss.detach())
+    if loss.requires_grad:
+        loss.backward()
+    gradients = {name: p.grad for name, p in trainable if p.grad is not None}
+    rate = trainer.args.learning_rate
+    change = max((float((rate * g).abs().max()) for g in gradients.values()), default=0.0)
+    facts = SmokeFacts(
+        trainable=sum(p.numel() for _, p in trainable),
+        supervised_tokens=int(inputs["completion_mask"].sum()),
+        grad_norm=_norm(gradients.values()),
+        grad_norm_lora_b=_norm(g for name, g in gradients.items() if "lora_B" in name),
+        largest_change=change,
+        loss=value,
+        learning_rate=rate,
+        has_checkpointing=bool(trainer.args.gradient_checkpointing),
+    )
+    model.zero_grad(set_to_none=True)
+    trainer._metrics["train"].clear()
+    if had is None:
+        del trainer.current_gradient_accumulation_steps
+    else:
+        trainer.current_gradient_accumulation_steps = had
+    model.train(was_training)
+    return facts
+
+
+def _inputs(
+    trainer: trl.GRPOTrainer, prompt_ids: Sequence[int], good: Sequence[int], bad: Sequence[int]
+) -> dict[str, Any]:
+    device, pad = trainer.accelerator.device, trainer._tokenizer.pad_token_id
+    length = max(len(good), len(bad))
+    completions = [list(ids) + [pad] * (length - len(ids)) for ids in (good, bad)]
+    mask = [[1] * len(ids) + [0] * (length - len(ids)) for ids in (good, bad)]
+    prompts = [list(prompt_ids), list(prompt_ids)]
+    if trainer.args.mask_truncated_completions:
+        ends = [*trainer.eos_token_ids, pad]
+        mask = [row if ids[-1] in ends else [0] * length for row, ids in zip(mask, (good, bad), strict=True)]
+    return {
+        "prompt_ids": torch.tensor(prompts, device=device),
+        "prompt_mask": torch.ones(2, len(prompt_ids), dtype=torch.long, device=device),
+        "completion_ids": torch.tensor(completions, device=device),
+        "completion_mask": torch.tensor(mask, device=device),
+        "advantages": torch.tensor([1.0, -1.0], device=device),
+        "num_items_in_batch": torch.tensor(float(sum(map(sum, mask))), device=device),
+    }
+
+
+def _norm(gradients: Any) -> float:  # noqa: ANN401
+    total = sum((g.double().square().sum() for g in gradients), torch.tensor(0.0, dtype=torch.float64))
+    return float(total.sqrt())
+
+
+def targets_under(
+    functions: Sequence[RewardFunction],
+    rows: Sequence[dict[str, Any]],
+    targets: Sequence[str],
+    outcome: str,
+) -> Targets:
+    """Return how many perfect targets the outcome reward pays nothing for.
+
+    Args:
+        functions: The run's rewards.
+        rows: The data set's row of each target.
+        targets: Texts in the exact format with the gold answer.
+        outcome: Name of the reward that must pay.
+    """
+    names = [getattr(f, "__name__", type(f).__name__) for f in functions]
+    chosen = functions[names.index(outcome)]
+    is_text = isinstance(rows[0]["prompt"], str)
+    shown: list[Any] = [t if is_text else [{"role": "assistant", "content": t}] for t in targets]
+    values, _ = call_rewards([chosen], rows, shown, [[] for _ in targets])
+    failing = [index for index, value in enumerate(values[:, 0].tolist()) if not value > 0]
+    example = f"{outcome} paid {values[failing[0], 0]:g}" if failing else ""
+    return Targets(len(failing), len(targets), example)
