@@ -13,8 +13,8 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = ["sft-trl-qlora-qwen.ipynb", "grpo-trl-lora-qwen-deepseek-r1.ipynb"]
 # The stories are told with the recipe as it ships; the tests tell them shorter.
 SHORTER = (
-    'SHORT = ["eval.problems=8", "eval.samples=1", "eval.unseen_problems=0", "sft.steps=8", "sft.problems=64", '
-    '"grpo.steps=2"]'
+    'SHORT = ["eval.problems=8", "eval.samples=1", "eval.unseen_problems=0", "probe.problems=16", '
+    '"probe.completions=4", "sft.check_every=0", "sft.steps=90", "grpo.steps=2"]'
 )
 
 

@@ -121,6 +121,8 @@ class DataConfig(_Section):
     """hub: the split that is held out."""
     columns: ColumnMap = ColumnMap()
     """hub and files: which column is what."""
+    steps: Positive | None = None
+    """synthetic: calculation steps of every problem; None draws from the families, which have 2 to 6."""
     train_problems: Positive | None = None
     """How many problems are trained on, drawn by the seed; None takes all (synthetic: 4,000)."""
 

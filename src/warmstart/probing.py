@@ -28,7 +28,7 @@ from warmstart.estimates import bootstrap_rate, wilson
 from warmstart.forecast import Forecast, forecast, live_bound
 from warmstart.grading import check_gold, grade, grade_lenient
 from warmstart.records import Verdict
-from warmstart.reward_calls import RewardFunction, call_rewards
+from warmstart.reward_calls import TIME_LIMIT_S, RewardFunction, call_rewards
 from warmstart.rollouts import Completion, generate
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
 
@@ -54,6 +54,7 @@ class ProbeSettings:
         top_p: Of sampling.
         batch_size: Completions generated at once.
         seed: Of sampling.
+        reward_limit_s: A reward function that takes longer for the probe's completions has run out of time.
     """
 
     problems: int = 64
@@ -65,6 +66,7 @@ class ProbeSettings:
     top_p: float = 1.0
     batch_size: int = 64
     seed: int = 0
+    reward_limit_s: float = TIME_LIMIT_S
 
     @property
     def most_tokens(self) -> int:
@@ -262,6 +264,7 @@ def _facts(
         flat_rows,
         [[{"role": "assistant", "content": text}] for text in flat_texts] if is_conversation else flat_texts,
         [completion.ids for group in groups for completion in group],
+        time_limit_s=settings.reward_limit_s,
     )
     golds = [str(row.get("answer", "")) for row in rows]
     parsed = [parse(text, tags) for text in flat_texts]

@@ -43,8 +43,10 @@ def load(config: DataConfig, *, seed: int, eval_problems: int, unseen_problems: 
     """
     if config.source == "synthetic":
         return DataSplits(
-            synthetic.generate(config.train_problems or SYNTHETIC_TRAIN, seed=seed, split="train"),
-            synthetic.generate(eval_problems, seed=seed, split="eval"),
+            synthetic.generate(
+                config.train_problems or SYNTHETIC_TRAIN, seed=seed, split="train", steps=config.steps
+            ),
+            synthetic.generate(eval_problems, seed=seed, split="eval", steps=config.steps),
             synthetic.generate(unseen_problems, seed=seed, split="unseen"),
         )
     train, held_out = _read(config)

@@ -116,5 +116,8 @@ def data(run: Run) -> dict[str, Any]:
         f"data: {len(splits.train):,} problems to train on, {len(splits.eval):,} held out"
         + (f", {len(splits.unseen):,} of unseen families" if splits.unseen else "")
     )
-    run.progress.say(f"overlap: {overlap.describe()}")
+    shared = overlap.describe()
+    if run.recipe.data.source == "synthetic" and overlap.ngram:
+        shared += "; generated problems share their sentences, with other names and numbers"
+    run.progress.say(f"overlap: {shared}")
     return {"train": len(splits.train), "eval": len(splits.eval), "unseen": len(splits.unseen)}

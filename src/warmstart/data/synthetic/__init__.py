@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from random import Random
 from typing import Literal
 
+from warmstart.data.synthetic.counts import ledger
 from warmstart.data.synthetic.families import TRAINED, UNSEEN
 from warmstart.data.synthetic.work import Work, line_values, write
 from warmstart.records import Problem
@@ -24,17 +26,17 @@ _EVAL_SHARE = 5
 """One question in this many belongs to evaluation."""
 
 
-def generate(n: int, *, seed: int, split: Split) -> list[Problem]:
+def generate(n: int, *, seed: int, split: Split, steps: int | None = None) -> list[Problem]:
     """Return ``n`` different problems, the same ones for the same arguments.
 
     ``train`` and ``eval`` draw from the same families (`TRAINED`) and share no question; ``unseen``
     draws from families that neither of them has (`UNSEEN`). Families take turns, so that any two
     differ by at most one problem. The first ``m`` of ``n`` problems are the ``m`` problems of the
-    same seed.
+    same seed. With ``steps`` every problem has that many, whatever the families would have made.
     """
     problems: list[Problem] = []
     seen: set[str] = set()
-    for question, work, family in draw(seed=seed, split=split):
+    for question, work, family in draw(seed=seed, split=split, steps=steps):
         if len(problems) == n:
             break
         if question in seen:
@@ -53,10 +55,12 @@ def generate(n: int, *, seed: int, split: Split) -> list[Problem]:
     return problems
 
 
-def draw(*, seed: int, split: Split) -> Iterator[tuple[str, Work, str]]:
+def draw(*, seed: int, split: Split, steps: int | None = None) -> Iterator[tuple[str, Work, str]]:
     """Yield (question, work, family) without end; questions may repeat."""
     rng = Random(f"warmstart synthetic {split} {seed}")
     families = UNSEEN if split == "unseen" else TRAINED
+    if steps is not None:
+        families = {"ledger": partial(ledger, steps=steps)}
     names = sorted(families)
     turn = 0
     while True:

@@ -330,3 +330,16 @@ def printing(rng: Random, work: Work) -> str:
         f"One printer does {a} pages a minute and another {b}. Both run for {minutes} minutes on a job of "
         f"{done + left} pages. How many pages are left?"
     )
+
+
+def ledger(rng: Random, work: Work, steps: int) -> str:
+    """A heap that changes ``steps`` times: a problem as long as one likes, never a family of its own."""
+    name, toy = rng.choice(NAMES), rng.choice(TOYS)
+    total: int = rng.randint(20, 60)
+    text = f"{name} has {total} {toy}."
+    for _ in range(steps):
+        amount = rng.randint(2, 15)
+        gives = total > amount and rng.random() < 0.5
+        total = work.step("Then there are {}.", total, "-" if gives else "+", amount)
+        text += f" {name} gives away {amount}." if gives else f" {name} finds {amount}."
+    return f"{text} How many {toy} does {name} have now?"

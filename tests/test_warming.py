@@ -1,0 +1,91 @@
+"""The ladder of cures on the tiny base, made short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from warmstart import pipeline
+from warmstart.config import load_recipe, recipe_text
+from warmstart.errors import HopelessError
+from warmstart.pipeline import run
+from warmstart.pipeline.warming import self_traces
+from warmstart.progress import Quiet
+from warmstart.runs import RunDir
+
+SMALL = [
+    "eval.problems=16",
+    "eval.samples=1",
+    "eval.unseen_problems=0",
+    "probe.problems=24",
+    "probe.completions=4",
+    "grpo.steps=2",
+    "grpo.problems_per_step=2",
+    "grpo.micro_batch=16",
+]
+
+
+def _without_rationales(context):
+    splits = context.data
+    context._data = replace(splits, train=[replace(problem, rationale=None) for problem in splits.train])
+    return context
+
+
+def test_the_self_warm_start_reads_no_gold_rationale(tmp_path) -> None:
+    recipe = load_recipe("tiny", [*SMALL, "sft.problems=32"])
+    folder = RunDir.create_or_resume(tmp_path / "run", {"a": 1}, "")
+    context = _without_rationales(pipeline.Run(recipe, folder, Quiet()))
+    traces = self_traces(context)
+    assert len(traces) >= 16
+    assert all(trace.rationale for trace in traces)
+
+
+@pytest.mark.slow
+def test_the_cold_base_is_cured_by_its_own_solutions_alone(tmp_path, monkeypatch) -> None:
+    """No gold rationale is left in the data; the format is there afterwards and the probe says GO."""
+    recipe = load_recipe("tiny", SMALL)
+    original = pipeline.Run.data.fget
+
+    def bare(self):
+        splits = original(self)
+        return replace(splits, train=[replace(problem, rationale=None) for problem in splits.train])
+
+    monkeypatch.setattr(pipeline.Run, "data", property(bare))
+    folder = run(recipe, tmp_path / "run", recipe_yaml=recipe_text("tiny"))
+    summary = folder.read_json(folder.summary_path)
+    assert summary["verdicts"][0]["verdict"] == "FIX"
+    assert summary["verdicts"][0]["findings"][0]["code"] == "no-format"
+    assert summary["cures"][-1]["name"] == "self-warm-start"
+    assert summary["cures"][-1]["after"]["verdict"] == "GO"
+    assert summary["cures"][-1]["after"]["format"] >= 0.85
+    assert summary["plan"]["warm_start"] == "self-warm-start"
+
+
+def test_shuffled_golds_end_in_stop_with_the_finding_and_nothing_is_trained(tmp_path, monkeypatch) -> None:
+    recipe = load_recipe("tiny", [*SMALL, "probe.problems=48", "probe.completions=8"])
+    original = pipeline.Run.data.fget
+
+    def shuffled(self):
+        splits = original(self)
+        golds = [problem.gold for problem in splits.train]
+        moved = [replace(p, gold=golds[(i + 7) % len(golds)]) for i, p in enumerate(splits.train)]
+        return replace(splits, train=moved)
+
+    monkeypatch.setattr(pipeline.Run, "data", property(shuffled))
+    with pytest.raises(HopelessError, match="gold-contradicted") as caught:
+        run(recipe, tmp_path / "run", recipe_yaml=recipe_text("tiny"))
+    assert caught.value.exit_code == 4
+    assert not (tmp_path / "run" / "warmup").exists()
+    folder = RunDir.open(tmp_path / "run")
+    assert folder.read_json(folder.summary_path)["verdicts"][0]["verdict"] == "STOP"
+    assert folder.report_path.is_file()
+
+
+def test_problems_of_twelve_steps_end_in_stop_too_hard_and_nothing_is_trained(tmp_path) -> None:
+    recipe = load_recipe("tiny", ["data.steps=12", "data.train_problems=400", "eval.problems=8"])
+    with pytest.raises(HopelessError, match=r"too-hard: .*0 of \d+") as caught:
+        run(recipe, tmp_path / "run", recipe_yaml=recipe_text("tiny"))
+    assert "p < " in str(caught.value)
+    assert not (tmp_path / "run" / "warmup").exists()
+    assert not (tmp_path / "run" / "grpo").exists()
