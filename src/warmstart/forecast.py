@@ -65,10 +65,12 @@ def forecast(
         problems: Groups in the draw that ``prediction90`` is about; as many as were probed by default.
         seed: Of the bootstrap.
 
-    Raises:
-        ValueError: If no problem has two graded completions.
+    Returns:
+        One per group size; none at all when no problem has two graded completions.
     """
     right, graded = counts_of(outcomes_P_K)
+    if not len(right):
+        return []
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(right), (RESAMPLES, len(right)))
     most_graded = int(graded.min())
@@ -113,28 +115,16 @@ def _interval(samples: Sequence[Array]) -> tuple[float, float]:
 
 def live_bound(outcomes_P_K: Array, group_size: int, *, seed: int = 0) -> float:
     """Return the upper 95 % bound of the expected live share; 1 when nothing could be graded."""
-    if not len(counts_of(outcomes_P_K, at_least=1)[0]):
-        return 1.0
-    try:
-        (found,) = forecast(outcomes_P_K, [group_size], seed=seed)
-    except ValueError:
-        return 1.0
-    return found.ci90[1]
+    found = forecast(outcomes_P_K, [group_size], seed=seed)
+    return found[0].ci90[1] if found else 1.0
 
 
-def counts_of(outcomes_P_K: Array, *, at_least: int = 2) -> tuple[Counts, Counts]:
-    """Return right and graded completions of each problem with at least two graded ones.
-
-    Raises:
-        ValueError: If ``at_least`` is 2 and there is no such problem.
-    """
+def counts_of(outcomes_P_K: Array) -> tuple[Counts, Counts]:
+    """Return right and graded completions of each problem with at least two graded ones."""
     known = ~np.isnan(outcomes_P_K)
     graded = known.sum(axis=1)
     right = np.where(known, outcomes_P_K, 0.0).sum(axis=1).round().astype(np.int64)
-    enough = graded >= at_least
-    if not enough.any() and at_least > 1:
-        raise ValueError("no problem has two graded completions: there is nothing to forecast from")
-    return right[enough], graded[enough].astype(np.int64)
+    return right[graded >= 2], graded[graded >= 2].astype(np.int64)
 
 
 def mixed_chances(right_P: Counts, graded_P: Counts, group_size: int) -> Array:

@@ -217,7 +217,10 @@ def probe(
     )
     data = diagnose_data(_data_facts(rows))
     findings = explaining([*plumbing, *data, *diagnose_probe(seen)])
-    reachable = live_bound(np.fmax(seen.lenient_P_K, np.nan_to_num(seen.outcome_P_K)), settings.largest_group)
+    solved = seen.outcome_P_K
+    if not seen.solves_nothing:
+        solved = np.fmax(seen.lenient_P_K, np.nan_to_num(solved))
+    reachable = live_bound(solved, settings.largest_group)
     return Probe(
         diagnosis=diagnosis_of(
             stage, findings, seen.signal(), live_bound=reachable, is_last_rung=is_last_rung

@@ -373,7 +373,7 @@ def test_scattered_wrong_answers_are_hard_problems_and_no_wrong_golds(seed: int)
     given = [[str(value) for value in random.integers(500, 900, 8)] for _ in facts.golds]
     found = diagnose_probe(against_golds(facts, list(facts.golds), given))
     assert [one.code for one in found] == ["too-hard", "shaping-only"]
-    assert found[0].evidence.startswith("0 of 512 completions hold the right answer anywhere")
+    assert found[0].evidence.startswith("0 of 512 completions solve their problem")
     assert "(p < 0.6 %)" in found[0].evidence
 
 

@@ -6,6 +6,7 @@ Array suffixes: ``_P`` problems, ``_K`` completions of a problem, ``_R`` reward 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +14,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from warmstart import estimates
 from warmstart.diagnosis.texts import runs_on
 from warmstart.estimates import Rate
+from warmstart.notation import canonical
 from warmstart.tags import DEFAULT_TAGS, Tags
 
 Array = npt.NDArray[np.float64]
@@ -186,6 +189,35 @@ class ProbeFacts:
         return np.asarray(self.finished_P_K | self.runs_on_P_K)
 
     @cached_property
+    def luck(self) -> float | None:
+        """Return how often an answer would have been right for another problem: what guessing earns.
+
+        None if answers or golds were not kept, or there is one problem.
+        """
+        if self.given_P_K is None or len(self.golds) < 2:
+            return None
+        golds = [_plain(gold) for gold in self.golds]
+        counts = Counter(golds)
+        hits = sum(
+            counts[_plain(answer)] - (_plain(answer) == gold)
+            for gold, group in zip(golds, self.given_P_K, strict=True)
+            for answer in group
+            if answer is not None
+        )
+        return hits / (self.completions * (len(golds) - 1))
+
+    @cached_property
+    def solves_nothing(self) -> bool:
+        """Return whether what is right anywhere is no more than guessing earns (binomial, p > 0.01)."""
+        known = self.lenient_P_K[~np.isnan(self.lenient_P_K)]
+        right = int(known.sum())
+        if np.nansum(self.outcome_P_K) > 0:
+            return False
+        if right == 0 or self.luck is None:
+            return right == 0
+        return bool(binomtest(right, known.size, min(1.0, self.luck), "greater").pvalue > 0.01)
+
+    @cached_property
     def unfinished(self) -> float:
         """Return the share of completions that did not end their turn."""
         return float(1 - self.finished_P_K.mean())
@@ -337,6 +369,10 @@ def rate_over_problems(values_P_K: Array, among_P_K: Flags | None = None) -> Rat
     chosen = values_P_K if among_P_K is None else np.where(among_P_K, values_P_K, np.nan)
     means = [mean(row) for row in chosen if not np.isnan(row).all()]
     return estimates.bootstrap_rate(means) if means else None
+
+
+def _plain(text: str) -> str:
+    return canonical(text.rpartition("####")[2]).replace(",", "")
 
 
 def _with_a_value(values_P_K: Array) -> Array:

@@ -232,6 +232,14 @@ def too_hard(facts: ProbeFacts) -> Finding | None:
         return None
     if float(live_chances(lenient, facts.group_size).mean()) >= LIVE:
         return None
+    if facts.solves_nothing:
+        by_luck = f"; the {right} right numbers are no more than guessing earns" if right else ""
+        return finding(
+            "too-hard",
+            claim(0, of, "completions solve their problem") + by_luck,
+            "easier problems first",
+            of=of,
+        )
     return finding(
         "too-hard",
         claim(right, of, "completions hold the right answer anywhere, in the format or not"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.config import Recipe
-from warmstart.diagnosis import Decision, Diagnosis, Finding
+from warmstart.diagnosis import Decision, Finding
 from warmstart.diagnosis.verdict import HOPELESS
 from warmstart.errors import HopelessError
 from warmstart.models import load_merged, load_tokenizer
@@ -119,7 +119,7 @@ def probe_stage(run: Run) -> dict[str, Any]:
     gc.collect()
     run.folder.write_json(run.folder.cures_path, cures)
     if plan is None or (recipe.probe.cure != "auto" and found.diagnosis.decision is Decision.STOP):
-        stop(run, found.diagnosis)
+        stop(run, found)
         plan = plan or Plan.forced(recipe)
     run.folder.write_json(run.folder.plan_path, plan.to_dict())
     return {
@@ -148,8 +148,7 @@ def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettin
     while True:
         problems = probe_problems(run.data.train, settings.problems)
         found = probe_model(run, model, prompter, problems, settings, stage="base", plumbing=plumbing)
-        hopeless = found.facts.signal()["lenient"] == 0.0
-        if not hopeless or found.live_bound < HOPELESS or settings.problems >= widest:
+        if not found.facts.solves_nothing or found.live_bound < HOPELESS or settings.problems >= widest:
             break
         settings = replace(settings, problems=min(2 * settings.problems, widest))
         run.progress.say(f"probe: nothing right yet, asking {settings.problems} problems")
@@ -219,13 +218,15 @@ def keep(run: Run, found: Probe) -> None:
     run.folder.write_json(run.folder.probe_path(found.diagnosis.stage), found.to_dict())
 
 
-def stop(run: Run, diagnosis: Diagnosis) -> None:
-    """End the run with the diagnosis as the reason, unless it was forced.
+def stop(run: Run, found: Probe) -> None:
+    """Write STOP as the probe's verdict and end the run with its diagnosis, unless it was forced.
 
     Raises:
         HopelessError: Unless ``run.force``.
     """
-    first = next(iter(diagnosis.findings), None)
+    found = replace(found, diagnosis=replace(found.diagnosis, decision=Decision.STOP))
+    keep(run, found)
+    first = next(iter(found.diagnosis.findings), None)
     why = "too few groups can become live" if first is None else f"{first.code}: {first.evidence}"
     if run.force:
         run.progress.say(f"STOP, {why}; trained anyway, as --force says")

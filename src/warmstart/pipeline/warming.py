@@ -67,7 +67,7 @@ def sft(run: Run) -> dict[str, Any]:
     if found is not None:
         found = _climb_on(run, found)
         if found.diagnosis.decision is Decision.STOP or found.facts.signal()["live_share"] == 0.0:
-            stop(run, found.diagnosis)
+            stop(run, found)
     return facts
 
 
