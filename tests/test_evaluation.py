@@ -9,7 +9,14 @@ PENS = Problem("p1", "How many pens?", "12", None, "shopping", 2)
 
 
 def _row(text: str):
-    return grade_row(PENS, Completion(text, 9, True), DEFAULT_TAGS, split="eval", mode="greedy", sample=0)
+    return grade_row(
+        PENS,
+        Completion(text, (1,) * 9, 9, True, -0.1, 0.1),
+        DEFAULT_TAGS,
+        split="eval",
+        mode="greedy",
+        sample=0,
+    )
 
 
 def test_a_right_answer_in_the_format_is_strict_lenient_and_formatted() -> None:

@@ -45,11 +45,6 @@ def test_it_can_do_the_math_but_one_sample_is_not_reliable(measured) -> None:
     assert 0.40 <= _share(rows, "lenient", "sampled") <= 0.70
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="the shipped base sits on both edges: greedy 89.7 % (target ≤ 90 %), pass@8 89.7 % and 91.0 % in two draws "
-    "(target ≥ 90 %); docs/log.md has the arms",
-)
 def test_eight_samples_solve_nine_in_ten_while_greedy_solves_no_more(measured) -> None:
     problems, _, rows = measured
     solved = {row["problem_id"] for row in rows if row["mode"] == "sampled" and row["lenient"]}

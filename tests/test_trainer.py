@@ -167,6 +167,50 @@ def test_dead_groups_do_not_go_through_the_update(tmp_path) -> None:
     assert log["signal/update_share"] == pytest.approx(4 / 6)
 
 
+def test_with_the_outcome_gate_format_alone_gives_no_gradient(tmp_path) -> None:
+    """Groups whose outcomes are all equal differ in shaping only: with the gate they are dead."""
+
+    def outcome(completions, **kwargs):
+        # Groups 1 and 4 are mixed, the others all wrong.
+        return [2.0 * (place // GROUP_SIZE in (1, 4) and place % 2) for place in range(len(completions))]
+
+    class Shaped(GRPOTrainer):
+        def __init__(self, *args, reward_funcs, signal, **kwargs):
+            super().__init__(*args, reward_funcs=[*reward_funcs, outcome], signal=signal, **kwargs)
+
+    gated = SignalConfig(outcome="outcome")
+    _, log, trainer = _gradients(Shaped, tmp_path, signal=gated)
+    assert sum(int((batch["advantages"] != 0).any()) for batch in trainer._buffered_inputs) == 2
+    assert log["signal/update_share"] == pytest.approx(2 / 6)
+    assert log["rewards/_reward/mean"] == pytest.approx(sum(_reward([0] * 24)) / 24)
+    _, log, _ = _gradients(Shaped, tmp_path, signal=SignalConfig(outcome="outcome", gate=False))
+    assert log["signal/update_share"] > 2 / 6
+
+
+def test_the_reward_plan_moves_on_what_is_measured_and_is_kept_in_the_checkpoint(tmp_path) -> None:
+    from warmstart.curriculum import RewardPlan
+
+    def soft_format_reward_func(completions, **kwargs):
+        return [0.5] * len(completions)
+
+    said: list[str] = []
+
+    class Planned(GRPOTrainer):
+        def __init__(self, *args, reward_funcs, signal, **kwargs):
+            super().__init__(
+                *args, reward_funcs=[*reward_funcs, soft_format_reward_func], signal=signal, **kwargs
+            )
+
+    signal = SignalConfig(plan=RewardPlan("shape", steps=5), on_plan=lambda step, why: said.append(why))
+    _, _, trainer = _gradients(Planned, tmp_path, signal=signal, save_strategy="steps", save_steps=1)
+    assert trainer.plan.plan.stage == "format"
+    assert said == ["reward plan shape → format: 100% of the completions have it"]
+    import json
+
+    written = json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())
+    assert written["stateful_callbacks"]["PlanKeeper"]["args"]["written"]["stage"] == "format"
+
+
 def test_a_batch_without_a_live_group_has_no_gradient_and_does_not_fail(tmp_path) -> None:
     ours, log, _ = _gradients(
         GRPOTrainer, tmp_path, reward=lambda completions, **kwargs: [0.0] * len(completions)

@@ -6,7 +6,6 @@ comes from and its twin in TRL. Nothing here imports torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -26,12 +25,12 @@ from pydantic_core import PydanticCustomError
 
 from warmstart.batching import check_plan
 from warmstart.errors import ConfigError
+from warmstart.overrides import apply_override
 from warmstart.rewards import STAGE_WEIGHTS
 from warmstart.tags import Tags
 from warmstart.trl_fields import checked_extra, did_you_mean, refuse
 
 _RECIPES = resources.files("warmstart") / "recipes"
-_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", re.ASCII)
 
 _SHOW = "`warmstart recipes show tiny` shows a whole recipe"
 
@@ -236,7 +235,9 @@ class GrpoConfig(_Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.2
     """Gradient clipping; 0.1 to 0.2 was seen to be steadier than 1. TRL: ``max_grad_norm``."""
     stage: Literal["shape", "format", "solve"] = "solve"
-    """The row of reward weights: `warmstart.rewards.STAGE_WEIGHTS`."""
+    """The row of reward weights: `warmstart.rewards.STAGE_WEIGHTS`; where the plan starts, if it moves."""
+    plan: Literal["moves", "stays"] = "stays"
+    """``moves``: the stage advances and falls back on the measured format; ``stays``: it is the one above."""
     reward_weights: dict[str, float] | None = None
     """Weights that differ from the stage's, by reward name. TRL: ``reward_weights``."""
     quantization: Literal["none", "nf4"] = "none"
@@ -354,7 +355,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     if not isinstance(values, dict):
         raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", _SHOW)
     for override in overrides:
-        _apply(values, override)
+        apply_override(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -367,32 +368,6 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """Return every setting of the recipe as JSON can hold it."""
     return recipe.model_dump(mode="json")
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {override!r} has no '='", "write --set grpo.steps=20")
-    *sections, last = key.strip().split(".")
-    place = values
-    for section in sections:
-        inner = place.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(
-                f"--set {override!r}: {section!r} has no fields inside", "write --set grpo.steps=20"
-            )
-        place = inner
-    try:
-        place[last] = _scalar(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"--set {override!r}: the value is not YAML", "quote it, as in --set 'data.path=\"a: b\"'"
-        ) from error
-
-
-def _scalar(text: str) -> Any:  # noqa: ANN401
-    # YAML 1.1 takes 1e-5 for a text, because its floats need a point; what is in quotes stays a text.
-    return float(text) if _EXPONENT.fullmatch(text.strip()) else yaml.safe_load(text)
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

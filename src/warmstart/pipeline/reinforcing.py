@@ -8,6 +8,7 @@ from accelerate import PartialState
 
 from warmstart.batching import plan_batches
 from warmstart.config import Recipe
+from warmstart.curriculum import RewardPlan
 from warmstart.models import continue_adapter, load_base
 from warmstart.pipeline.context import Run
 from warmstart.pipeline.probing import OUTCOME
@@ -63,6 +64,7 @@ def grpo(run: Run) -> dict[str, Any]:
         sink=run.folder.append_metrics,
         on_rollouts=run.folder.write_rollouts,
         watch=watch,
+        plan=RewardPlan(wanted.stage) if wanted.plan == "moves" else None,
     )
     run.folder.write_json(run.folder.events_path, watch.events)
     return facts

@@ -134,7 +134,8 @@ def _unfinished(run: RunDir, resolved: Mapping[str, Any]) -> list[str]:
     is_warm = resolved.get("sft", {}).get("enabled", True) if plan is None else plan["warm_start"] != "none"
     warmup = ["sft", "eval-warmup"] if is_warm else []
     done = run.finished_stages()
-    wanted = ("data", "probe", "eval-base", *warmup, "grpo", "eval-grpo")
+    probed = ["probe"] if "probe" in resolved else []
+    wanted = ("data", *probed, "eval-base", *warmup, "grpo", "eval-grpo")
     return [stage for stage in wanted if stage not in done]
 
 

@@ -30,6 +30,7 @@ from warmstart.training.trainer import GRPOTrainer, RolloutSink, SignalConfig
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from warmstart.curriculum import RewardPlan
     from warmstart.progress import Progress
     from warmstart.training.callbacks import Sink
     from warmstart.training.watch import SignalWatch
@@ -88,6 +89,7 @@ def train_grpo(
     sink: Sink,
     on_rollouts: RolloutSink,
     watch: SignalWatch | None = None,
+    plan: RewardPlan | None = None,
 ) -> dict[str, Any]:
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
 
@@ -108,6 +110,7 @@ def train_grpo(
         sink: Gets the metrics of every step.
         on_rollouts: Gets every completion.
         watch: Says what keeps the run from learning, and may end it.
+        plan: The reward plan to start with; None keeps the weights of ``rewards``.
 
     Raises:
         TrainingError: If nothing would be trained, if the warm start got lost on the way, or if no gradient
@@ -148,7 +151,13 @@ def train_grpo(
             train_dataset=Dataset.from_list(prompt_rows(prompter, problems)),
             processing_class=prompter.tokenizer,
             callbacks=[Metrics("grpo", task, count), *([] if watch is None else [watch])],
-            signal=SignalConfig(outcome=outcome, on_rollouts=keep, prefill=prompter.prefill),
+            signal=SignalConfig(
+                outcome=outcome,
+                on_rollouts=keep,
+                prefill=prompter.prefill,
+                plan=plan,
+                on_plan=lambda step, why: progress.say(f"step {step}: {why}"),
+            ),
         )
         quieten(trainer)
         if handover is not None:

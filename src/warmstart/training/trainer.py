@@ -24,11 +24,13 @@ import torch
 import trl
 from accelerate.utils import gather_object
 
+from warmstart.curriculum import RewardPlan
 from warmstart.learning_signal import group_signal, live_groups
 from warmstart.models import merged
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
 from warmstart.training import live_rows, shared_prompts
+from warmstart.training.plan_keeper import PlanKeeper
 
 RolloutSink = Callable[[int, list[dict[str, Any]]], None]
 """Takes the step and its completions."""
@@ -44,6 +46,8 @@ class SignalConfig:
     Attributes:
         outcome: Name of the reward that says whether the answer is right (positive) or not (zero). None
             measures live groups alone.
+        plan: Where the reward plan starts; None keeps the weights it was given.
+        on_plan: Gets the step and the reason when the plan changes its stage.
         gate: In a group whose outcomes are all equal, the other rewards carry no gradient. Normalising by
             the group's spread would blow their noise up to full-size advantages.
         on_rollouts: Gets every completion of every step, on the main process.
@@ -54,6 +58,8 @@ class SignalConfig:
     """
 
     outcome: str | None = None
+    plan: RewardPlan | None = None
+    on_plan: Callable[[int, str], None] | None = None
     gate: bool = True
     on_rollouts: RolloutSink | None = None
     prefill: str = ""
@@ -81,7 +87,11 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
                 f"signal.outcome {self.signal.outcome!r} is none of the rewards {self.reward_func_names}"
             )
         if self._is_vlm or self.tools or self.environment_factories is not None:
-            raise ValueError("warmstart.GRPOTrainer trains text models without tools; use trl.GRPOTrainer")
+            raise ValueError("warmstart trains text models without tools; use trl.GRPOTrainer for others")
+        self.plan = PlanKeeper(self.signal.plan)
+        if self.signal.plan is not None:
+            self.add_callback(self.plan)
+            self._weigh(self.signal.plan)
         self._pending_rollouts: list[dict[str, Any]] = []
         self._decoded: list[Decoded] | None = None
         self._buffered_inputs: list[live_rows.Batch] | None = None
@@ -129,12 +139,12 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         has_tool_images: bool = False,
     ) -> Any:  # noqa: ANN401
         started = time.perf_counter()
+        self._decoded = None
         if self._draw_fast:
             self._decoded = self._rollouts(prompt_ids, num_generations)
             # No log-probabilities: TRL takes them for a vLLM's and would correct for a gap there is not.
             generated: Any = ([list(decoded.ids) for decoded in self._decoded], None)
         else:
-            self._decoded = None
             generated = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -202,7 +212,11 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self._measure(rewards, outcome, completion_ids_list)
         if self.signal.on_rollouts is not None:
             self._keep(inputs, completions, completion_ids_list, rewards)
-        if self.signal.outcome is not None and self.signal.gate:
+        plan = self.plan.plan
+        if plan is not None:
+            self._weigh(plan)
+            self._advance(plan, rewards)
+        if self.signal.outcome is not None and self.signal.gate and (plan is None or plan.is_gated):
             rewards = self._gated(rewards, outcome)
         self._record("time/score_s", time.perf_counter() - started)
         return rewards
@@ -229,10 +243,28 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         level = torch.where(torch.isnan(groups), groups, level)
         return torch.where(mixed[:, None, None], groups, level).view_as(rewards)
 
+    def _weigh(self, plan: RewardPlan) -> None:
+        weights = plan.weights
+        self.reward_weights = torch.tensor(
+            [weights.get(name, 1.0) for name in self.reward_func_names], dtype=torch.float32
+        )
+
+    def _advance(self, plan: RewardPlan, rewards: torch.Tensor) -> None:
+        """Let the plan see this step; what it changes counts from the next one on."""
+        shares = {
+            name: float((rewards[:, self.reward_func_names.index(name)] > 0).float().mean())
+            for name in ("soft_format_reward_func", "strict_format_reward_func")
+            if name in self.reward_func_names
+        }
+        strict = shares.get("strict_format_reward_func", 1.0)
+        after, why = plan.step(soft=shares.get("soft_format_reward_func", strict), strict=strict)
+        self.plan.plan = after
+        if why is not None and self.signal.on_plan is not None and self.accelerator.is_main_process:
+            self.signal.on_plan(self.state.global_step + 1, why)
+
     def _totals(self, rewards: torch.Tensor) -> torch.Tensor:
-        totals: torch.Tensor = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        totals[torch.isnan(rewards).all(dim=1)] = torch.nan
-        return totals
+        totals = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        return torch.where(torch.isnan(rewards).all(dim=1), torch.nan, totals)
 
     def _measure(
         self, rewards: torch.Tensor, outcome: torch.Tensor, completion_ids_list: list[list[int]]
