@@ -135,11 +135,10 @@ def test_every_real_recipe_trains_three_sft_and_three_grpo_steps_on_its_architec
         "grpo.group_size=4",
         "grpo.micro_batch=4",
     ]
-    # Targets of the first rows fit into 400 tokens; random weights write to the cap in the probe.
-    recipe = load_recipe(name, [*changes, "grpo.max_completion_tokens=400"])
+    recipe = load_recipe(name, changes)
     folder = run(recipe, tmp_path / "run", recipe_yaml=recipe_text(name), until="data")
     facts = pipeline.sft(pipeline.Run(recipe, folder, Quiet(), force=True))
-    assert (facts["rows"], facts["steps"], facts["verdict"]) == (12, 3, "FIX")
+    assert (facts["rows"], facts["steps"]) == (12, 3)
     # Random weights never stop by themselves: a low cap keeps the test short.
     capped = load_recipe(name, [*changes, "grpo.max_completion_tokens=12"])
     assert pipeline.grpo(pipeline.Run(capped, folder, Quiet()))["steps"] == 3

@@ -100,3 +100,23 @@ def test_an_exemplar_stands_as_a_turn_of_its_own_before_the_question() -> None:
     roles = [message["role"] for message in shown.messages("2 + 2?")]
     assert roles == ["system", "user", "assistant", "user"]
     assert shown.render("2 + 2?").index("1 + 1 = 2") < shown.render("2 + 2?").index("2 + 2?")
+
+
+def test_check_says_what_the_template_does_and_that_nothing_is_left(shared_data) -> None:
+    import json
+
+    from typer.testing import CliRunner
+
+    from warmstart.cli import app
+
+    name = "deepseek-r1-distill-qwen-1.5b-gsm8k"
+    folder = shared_data / "tokenizers" / "deepseek-r1-distill-qwen-think"
+    command = ["check", name, "--template", "--set", f"model.name={folder}"]
+    plain = CliRunner().invoke(app, command)
+    assert plain.exit_code == 0, plain.output
+    assert "template-opens-thinking" in plain.output
+    assert "prompt and target come back byte for byte" in plain.output
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["template"]
+    assert found["after"] == []
+    assert found["before"][0]["code"] == "template-opens-thinking"
+    assert "<think>" not in found["prompt"]

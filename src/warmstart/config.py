@@ -154,9 +154,11 @@ class ProbeConfig(_Section):
     completions: Annotated[int, Field(ge=2)] = 8
     """Completions per problem."""
     largest_group: Annotated[int, Field(ge=2)] = 16
-    """The largest group size the run could afford; a live share below 5 % even there means STOP."""
+    """The largest group size the run could afford; below 5 % live groups even there means STOP."""
     cure: Literal["auto", "exemplar", "prefill", "self-warm-start", "gold-warm-start"] = "auto"
     """``auto`` climbs the ladder to the cheapest cure that suffices; a name forces that one."""
+    force: bool = False
+    """Train although the diagnosis says STOP, as ``--force`` does."""
 
 
 class SftConfig(_Section):

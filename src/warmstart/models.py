@@ -145,6 +145,24 @@ def load_merged(
 
 
 @contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Switch dropout off inside the ``with`` block and leave the model in the mode it was in.
+
+    4-bit layers stay in training mode: in evaluation mode bitsandbytes repacks their weights on CPU, which
+    fails for narrow layers and is undone by the next training step.
+    """
+    was_training = model.training
+    model.eval()
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.training = True
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
 def merged(model: torch.nn.Module) -> Iterator[None]:
     """Let every plain LoRA layer compute with one product, W + sBA, inside the ``with`` block.
 

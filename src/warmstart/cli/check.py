@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,25 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
 
 
-def check(recipe: Recipe = "tiny", set_: Set = None, json: Json = False) -> None:
+def check(
+    recipe: Recipe = "tiny",
+    set_: Set = None,
+    template: Annotated[
+        bool,
+        typer.Option(
+            "--template", help="Load the tokenizer too, and say what its template does to the format."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Check a recipe without loading a model or data, and show the numbers that follow from it."""
     from warmstart.config import load_recipe
 
-    facts = derived(load_recipe(recipe, set_ or []))
+    loaded = load_recipe(recipe, set_ or [])
+    facts = derived(loaded)
+    if template:
+        _check_template(loaded, facts, json)
+        return
     if json:
         echo_json(facts)
         return
@@ -33,6 +47,39 @@ def check(recipe: Recipe = "tiny", set_: Set = None, json: Json = False) -> None
             else f"{name:{width}}  {value}"
         )
     typer.echo("ok")
+
+
+def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -> None:
+    """Say what the tokenizer does against the format, what is repaired, and what is left."""
+    from warmstart.models import load_tokenizer
+    from warmstart.pipeline import load_prompter
+    from warmstart.plumbing import inspect_prompter, inspect_template
+    from warmstart.records import Problem
+
+    raw = load_tokenizer(recipe.model.name, revision=recipe.model.revision)
+    before = inspect_template(raw, recipe.prompt.tags)
+    prompter = load_prompter(recipe)
+    example = Problem("example", "What is 40 + 2?", "42", "40 + 2 = 42")
+    left = inspect_prompter(prompter, [example])
+    if as_json:
+        shown = {
+            "before": [found.to_dict() for found in before],
+            "changes": list(prompter.changes),
+            "after": [found.to_dict() for found in left],
+            "prompt": prompter.render(example.question),
+        }
+        echo_json({**facts, "template": shown})
+        return
+    for found in before:
+        typer.echo(f"{found.severity}: {found.code}: {found.evidence}; {found.advice}")
+    for change in prompter.changes:
+        typer.echo(f"repaired: {change}")
+    for found in left:
+        typer.echo(f"left: {found.code}: {found.evidence}; {found.advice}")
+    typer.echo(
+        f"\n{prompter.render(example.question)}⟦{prompter.target(str(example.rationale), example.gold)}⟧\n"
+    )
+    typer.echo("the template is in the way" if left else "prompt and target come back byte for byte")
 
 
 def derived(recipe: RecipeValue) -> dict[str, Any]:
@@ -48,6 +95,8 @@ def derived(recipe: RecipeValue) -> dict[str, Any]:
         "recipe": recipe.name,
         "model": recipe.model.name,
         "data": recipe.data.path or recipe.data.source,
+        "probe_completions": recipe.probe.problems * recipe.probe.completions,
+        "probe_tokens_at_most": recipe.probe.problems * recipe.probe.completions * grpo.max_completion_tokens,
         "sft_rows_seen": sft.steps * sft.batch_size if sft.enabled else 0,
         "sft_optimizer_steps": sft.steps if sft.enabled else 0,
         "grpo_optimizer_steps": grpo.steps,

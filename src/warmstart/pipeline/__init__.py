@@ -68,7 +68,7 @@ def run(
         WarmstartError: As the stages do, with what to do about it.
     """
     folder = RunDir.create_or_resume(out, resolved(recipe), recipe_yaml)
-    this = Run(recipe, folder, progress or Quiet(), force=force)
+    this = Run(recipe, folder, progress or Quiet(), force=force or recipe.probe.force)
     folder.write_json(folder.environment_path, environment.describe())
     for name, stage in stages(this):
         if folder.is_finished(name):

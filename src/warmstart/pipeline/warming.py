@@ -54,12 +54,14 @@ def sft(run: Run) -> dict[str, Any]:
             run.progress.say(f"{name}: not enough verified solutions")
             continue
         facts = _train(run, problems, run.recipe.sft.learning_rate * gentleness)
+        if first is None:
+            # Nothing was probed before: the stage is used alone, and there is nothing to compare with.
+            return facts | {"warm_start": name}
         found = _probe_again(run, first, is_last_rung=number + 1 == len(attempts))
         keep(run, found)
         shown = name if gentleness == 1 else f"{name}, gentler"
-        if first is not None:
-            cures.append(cure_from(shown, first, found))
-            run.progress.say(say_cure(cures[-1]))
+        cures.append(cure_from(shown, first, found))
+        run.progress.say(say_cure(cures[-1]))
         run.folder.write_json(run.folder.cures_path, cures)
         facts |= {"warm_start": shown, "verdict": str(found.diagnosis.decision)}
         if found.diagnosis.decision is Decision.GO:
@@ -208,14 +210,13 @@ def fresh_adapter(run: Run, base: Any) -> Any:  # noqa: ANN401
     )
 
 
-def _probe_again(run: Run, first: dict[str, Any] | None, *, is_last_rung: bool) -> Probe:
+def _probe_again(run: Run, first: dict[str, Any], *, is_last_rung: bool) -> Probe:
     """Return the probe of the warmed model on the unquantised base, which is what GRPO trains."""
     recipe = run.recipe
     model = load_merged(
         recipe.model.name, run.folder.warmup_adapter, revision=recipe.model.revision, dtype=recipe.model.dtype
     )
     settings = settings_of(recipe)
-    before = None if first is None else rate_of(first["rates"]["lenient"], first["problems"])
     return probe_model(
         run,
         model,
@@ -225,7 +226,7 @@ def _probe_again(run: Run, first: dict[str, Any] | None, *, is_last_rung: bool) 
         stage="warmup",
         is_last_rung=is_last_rung,
         is_warmed=True,
-        lenient_before=before,
+        lenient_before=rate_of(first["rates"]["lenient"], first["problems"]),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from warmstart.models import merged, stop_ids
+from warmstart.models import evaluating, merged, stop_ids
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
 
@@ -73,9 +73,7 @@ def generate(
         for sample in range(samples)
     ]
     completions: list[list[Completion]] = [[] for _ in prompts]
-    was_training = model.training
-    model.eval()
-    with merged(model):
+    with evaluating(model), merged(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             indices = list(dict.fromkeys(index for index, _ in batch))
@@ -94,7 +92,6 @@ def generate(
                 completions[index].append(_completion(tokenizer, decoded, stops))
             if on_progress is not None:
                 on_progress(len(batch))
-    model.train(was_training)
     return completions
 
 

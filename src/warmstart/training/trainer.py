@@ -26,7 +26,7 @@ from accelerate.utils import gather_object
 
 from warmstart.curriculum import RewardPlan
 from warmstart.learning_signal import group_signal, live_groups
-from warmstart.models import merged
+from warmstart.models import evaluating, merged
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
 from warmstart.training import live_rows, shared_prompts
@@ -154,12 +154,12 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
     def _rollouts(self, prompt_ids: list[list[int]], group_size: int) -> list[Decoded]:
         model = self.accelerator.unwrap_model(self.model)
         wanted = self.generation_config
-        was_training = model.training
+        is_training = model.training
         distinct = list(dict.fromkeys(map(tuple, prompt_ids)))
         index = {ids: place for place, ids in enumerate(distinct)}
         # A row's place in the whole batch keys its random stream: one process or eight, the same draws.
         first = self.accelerator.process_index * len(prompt_ids)
-        mode = "train" if was_training else "eval"
+        mode = "train" if is_training else "eval"
         draws = [
             stream(
                 wanted.max_new_tokens,
@@ -172,9 +172,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             )
             for row in range(len(prompt_ids))
         ]
-        model.eval()
-        with merged(model):
-            decoded = decode(
+        with evaluating(model), merged(model):
+            return decode(
                 model,
                 distinct,
                 [index[tuple(ids)] for ids in prompt_ids],
@@ -190,8 +189,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
                 stops=self.eos_token_ids,
                 pad=self._tokenizer.pad_token_id,
             )
-        model.train(was_training)
-        return decoded
 
     # -- rewards ---------------------------------------------------------------------------------
 
