@@ -151,8 +151,8 @@ def reward_returns_nan(b: Bench) -> list[Finding]:
 
 
 def reward_cannot_tell(b: Bench) -> list[Finding]:
-    def outcome(completions: Any, answer: Any, **kwargs: Any) -> list[float | None]:  # noqa: ANN401
-        paid = correctness_reward_func(None, completions, answer)
+    def outcome(prompts: Any, completions: Any, answer: Any, **kwargs: Any) -> list[float | None]:  # noqa: ANN401
+        paid = correctness_reward_func(prompts, completions, answer)
         return [None if i % 2 else value for i, value in enumerate(paid)]
 
     return b.findings(rewards=[outcome], outcome="outcome")
@@ -188,8 +188,8 @@ def reward_pays_any_number(b: Bench) -> list[Finding]:
 
 
 def rewards_of_opposite_weight(b: Bench) -> list[Finding]:
-    def outcome(completions: Any, answer: Any, **kwargs: Any) -> list[float | None]:  # noqa: ANN401
-        return correctness_reward_func(None, completions, answer)
+    def outcome(prompts: Any, completions: Any, answer: Any, **kwargs: Any) -> list[float | None]:  # noqa: ANN401
+        return correctness_reward_func(prompts, completions, answer)
 
     return b.findings(
         rewards=[outcome, correctness_reward_func], outcome="outcome", reward_weights=[1.0, -1.0]
@@ -214,9 +214,7 @@ def _inspected(change: Callable[[Any], None], tags: Tags = DEFAULT_TAGS) -> list
 
 def template_opens_thinking(b: Bench) -> list[Finding]:
     def change(t: Any) -> None:  # noqa: ANN401
-        t.chat_template = t.chat_template.replace(
-            "assistant\\n' }}{% endif", "assistant\\n<think>\\n' }}{% endif"
-        )
+        t.chat_template = t.chat_template.replace("assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif")
 
     return _inspected(change)
 
@@ -260,7 +258,7 @@ def cap_cuts_the_answer(b: Bench) -> list[Finding]:
 
 def end_token_is_another(b: Bench) -> list[Finding]:
     tokenizer = load_tokenizer("tiny")
-    tokenizer.eos_token = "<|im_start|>"
+    tokenizer.eos_token = "<|endoftext|>"
     healthy, end = b.prompter, b.warm.generation_config.eos_token_id
     b.prompter, b.warm.generation_config.eos_token_id = replace(b.prompter, tokenizer=tokenizer), None
     found = b.findings(cap=160)
@@ -294,7 +292,7 @@ def warm_start_cost_the_skill(b: Bench) -> list[Finding]:
     torch.manual_seed(b.seed)
     for name, p in model.named_parameters():
         if "lora_B" in name:
-            p.data += 0.012 * torch.randn_like(p)
+            p.data += 0.05 * torch.randn_like(p)
     facts = {"is_warmed": True, "lenient_before": wilson(260, 384)}
     return b.findings(model=model, facts=facts)
 

@@ -329,6 +329,21 @@ def test_right_answers_that_earn_no_more_are_outweighed(weights: tuple[float, fl
     assert first(facts) == "outcome-outweighed"
 
 
+def test_a_penalty_per_character_outweighs_the_outcome_although_right_answers_are_shorter() -> None:
+    facts = healthy_probe()
+    right = facts.rewards_P_K_R[:, :, 1]
+    length = np.random.default_rng(0).normal(200.0, 40.0, right.shape) - 10.0 * (right > 0)
+    facts = replace(facts, rewards_P_K_R=np.stack([-length, right], axis=2))
+    [found] = diagnose_probe(facts)
+    assert found.code == "outcome-outweighed"
+    assert "decides 1" in found.evidence or "decides 2" in found.evidence
+
+
+def test_a_format_reward_of_ten_times_its_weight_does_not_outweigh_an_outcome_that_needs_it() -> None:
+    facts = healthy_probe()
+    assert not codes(replace(facts, weights=(10.0, 1.0)))
+
+
 @pytest.mark.parametrize("kind", ["raises", "wrong-length", "times-out", "not-a-number", "undecided"])
 def test_a_broken_reward_explains_what_it_makes_of_the_groups(kind: str) -> None:
     facts = healthy_probe(faults=(RewardFault(NAMES[1], kind, 512, 512, "boom"),))  # type: ignore[arg-type]

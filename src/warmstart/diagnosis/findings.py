@@ -226,8 +226,8 @@ CAUSES: dict[str, Cause] = {
         Cause(
             "outcome-outweighed",
             _B,
-            "right answers earn no more than wrong ones",
-            "give the outcome reward at least twice the weight of all the others together",
+            "the total reward hardly depends on right or wrong",
+            "give the outcome reward at least twice the weight of all the others together, and bound the others",
             False,
         ),
         Cause(

@@ -1,0 +1,133 @@
+"""One optimizer step, generate + score + update, of stock TRL and of warmstart from the same weights.
+
+    python benchmarks/step.py [--run RUN] [--rounds 3] [--steps 4] [--short]
+
+The learning rate is zero, so that every step starts from the same weights; the arms take turns in one
+process. "live" is the share of groups with gradient: all of them with a reward that makes every group
+mixed, and the share of a uniform draw with the real rewards. Quoted is the ratio of the arms' medians,
+for the whole step and for the update alone (the step without generation and scoring).
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from arms import OUTCOME, REWARDS, Reward, Setting, StepTimes, parser, rows_of, trainer_of, warm_adapter
+from transformers import TrainerCallback
+
+from warmstart.data.synthetic import generate
+from warmstart.training.trainer import SignalConfig
+
+
+def alternating(completions: Sequence[Any], **columns: Any) -> list[float | None]:  # noqa: ANN401
+    """Return rewards under which every group is live, whatever was written."""
+    return [float(index % 2) for index in range(len(completions))]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of one arm: the whole step, and the update in it; the share of live groups."""
+
+    step: float
+    update: float
+    live: float
+
+
+class Logs(TrainerCallback):  # type: ignore[misc]
+    """What the trainer logged, step by step."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ANN401
+        """Keep the line of a step."""
+        if logs and "reward" in logs:
+            self.lines.append(dict(logs))
+
+
+def measure(arm: str, setting: Setting, rows: Sequence[dict[str, Any]], rewards: Sequence[Reward], steps: int) -> Measured:
+    """Return the medians of ``steps`` steps after one that warms up."""
+    times, logs = StepTimes(), Logs()
+    outcome = SignalConfig(outcome=OUTCOME) if rewards is REWARDS else SignalConfig()
+    trainer = trainer_of(
+        arm, setting, rows, steps=steps + 1, rewards=rewards, callbacks=[times, logs], signal=outcome
+    )
+    before: list[float] = []
+    inner = trainer._generate_and_score_completions
+
+    def timed(inputs: Any) -> Any:  # noqa: ANN401
+        import time
+
+        started = time.perf_counter()
+        scored = inner(inputs)
+        before.append(time.perf_counter() - started)
+        return scored
+
+    trainer._generate_and_score_completions = timed
+    trainer.train()
+    step = statistics.median(times.steps[1:])
+    update = statistics.median(whole - part for whole, part in zip(times.steps[1:], before[1:], strict=True))
+    dead = statistics.mean(line["frac_reward_zero_std"] for line in logs.lines[1:])
+    return Measured(step, update, 1 - dead)
+
+
+def compare(setting: Setting, *, padding: int = 0, every_group_live: bool, rounds: int, steps: int) -> tuple[Measured, Measured]:
+    """Return stock's and warmstart's medians over ``rounds`` turns each."""
+    rows = rows_of(generate(400, seed=7, split="train"))
+    if padding:
+        # Words in front of the question: longer prompts, the same problems.
+        filler = "word " * padding
+        rows = [
+            {**row, "prompt": [*row["prompt"][:-1], {**row["prompt"][-1], "content": filler + row["prompt"][-1]["content"]}]}
+            for row in rows
+        ]
+    rewards: Sequence[Reward] = [alternating] if every_group_live else REWARDS
+    found: dict[str, list[Measured]] = {"stock": [], "warmstart": []}
+    for turn in range(rounds):
+        for arm in found:
+            found[arm].append(measure(arm, replace(setting, seed=turn), rows, rewards, steps))
+    stock, ours = (
+        Measured(*(statistics.median(getattr(one, name) for one in arm) for name in ("step", "update", "live")))
+        for arm in found.values()
+    )
+    return stock, ours
+
+
+def main() -> int:
+    """Measure every setting and print the table."""
+    options = parser(__doc__ or "")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--steps", type=int, default=4)
+    options.add_argument("--short", action="store_true", help="group size 8 alone, one round")
+    arguments = options.parse_args()
+    base = Setting(warm_adapter(arguments.run))
+    settings = [("group 8", base, 0)]
+    if not arguments.short:
+        settings += [
+            ("group 16", replace(base, group_size=16, problems_per_step=8), 0),
+            ("group 8, 200 tokens more prompt", base, 100),
+        ]
+    print("| setting | live groups | stock s | warmstart s | step | update alone |\n|---|---|---|---|---|---|")
+    for name, setting, padding in settings:
+        for every_group_live in (True, False):
+            stock, ours = compare(
+                setting,
+                padding=padding,
+                every_group_live=every_group_live,
+                rounds=1 if arguments.short else arguments.rounds,
+                steps=arguments.steps,
+            )
+            print(
+                f"| {name} | {ours.live:.0%} | {stock.step:.2f} | {ours.step:.2f} "
+                f"| {stock.step / ours.step:.2f} × | {stock.update / ours.update:.2f} × |",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
