@@ -17,7 +17,13 @@ from typing import Any
 
 import trl
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from warmstart.config import load_recipe, recipe_text
 from warmstart.models import continue_adapter, load_base, load_tokenizer
@@ -35,12 +41,13 @@ OUTCOME = "correctness_reward_func"
 Reward = Callable[..., list[float | None]]
 
 
-def warm_adapter(given: Path | None) -> Path:
+def warm_adapter(given: Path | None, *overrides: str) -> Path:
     """Return the warm start of a run of ``tiny``; made (in a minute) if no run is given."""
     if given is not None:
         return given / "warmup" / "adapter"
     out = Path(tempfile.mkdtemp()) / "run"
-    run_recipe(load_recipe("tiny", ["eval.problems=8"]), out, recipe_yaml=recipe_text("tiny"), until="sft")
+    recipe = load_recipe("tiny", ["eval.problems=8", "eval.samples=0", *overrides])
+    run_recipe(recipe, out, recipe_yaml=recipe_text("tiny"), until="sft", force=True)
     return out / "warmup" / "adapter"
 
 

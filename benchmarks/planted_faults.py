@@ -214,7 +214,9 @@ def _inspected(change: Callable[[Any], None], tags: Tags = DEFAULT_TAGS) -> list
 
 def template_opens_thinking(b: Bench) -> list[Finding]:
     def change(t: Any) -> None:  # noqa: ANN401
-        t.chat_template = t.chat_template.replace("assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif")
+        t.chat_template = t.chat_template.replace(
+            "assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif"
+        )
 
     return _inspected(change)
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from arms import OUTCOME, REWARDS, Reward, Setting, StepTimes, parser, rows_of, trainer_of, warm_adapter
 from transformers import TrainerCallback
 
+from arms import OUTCOME, REWARDS, Reward, Setting, StepTimes, parser, rows_of, trainer_of, warm_adapter
 from warmstart.data.synthetic import generate
 from warmstart.training.trainer import SignalConfig
 
@@ -49,7 +49,9 @@ class Logs(TrainerCallback):  # type: ignore[misc]
             self.lines.append(dict(logs))
 
 
-def measure(arm: str, setting: Setting, rows: Sequence[dict[str, Any]], rewards: Sequence[Reward], steps: int) -> Measured:
+def measure(
+    arm: str, setting: Setting, rows: Sequence[dict[str, Any]], rewards: Sequence[Reward], steps: int
+) -> Measured:
     """Return the medians of ``steps`` steps after one that warms up."""
     times, logs = StepTimes(), Logs()
     outcome = SignalConfig(outcome=OUTCOME) if rewards is REWARDS else SignalConfig()
@@ -75,14 +77,22 @@ def measure(arm: str, setting: Setting, rows: Sequence[dict[str, Any]], rewards:
     return Measured(step, update, 1 - dead)
 
 
-def compare(setting: Setting, *, padding: int = 0, every_group_live: bool, rounds: int, steps: int) -> tuple[Measured, Measured]:
+def compare(
+    setting: Setting, *, padding: int = 0, every_group_live: bool, rounds: int, steps: int
+) -> tuple[Measured, Measured]:
     """Return stock's and warmstart's medians over ``rounds`` turns each."""
     rows = rows_of(generate(400, seed=7, split="train"))
     if padding:
         # Words in front of the question: longer prompts, the same problems.
         filler = "word " * padding
         rows = [
-            {**row, "prompt": [*row["prompt"][:-1], {**row["prompt"][-1], "content": filler + row["prompt"][-1]["content"]}]}
+            {
+                **row,
+                "prompt": [
+                    *row["prompt"][:-1],
+                    {**row["prompt"][-1], "content": filler + row["prompt"][-1]["content"]},
+                ],
+            }
             for row in rows
         ]
     rewards: Sequence[Reward] = [alternating] if every_group_live else REWARDS
@@ -91,7 +101,9 @@ def compare(setting: Setting, *, padding: int = 0, every_group_live: bool, round
         for arm in found:
             found[arm].append(measure(arm, replace(setting, seed=turn), rows, rewards, steps))
     stock, ours = (
-        Measured(*(statistics.median(getattr(one, name) for one in arm) for name in ("step", "update", "live")))
+        Measured(
+            *(statistics.median(getattr(one, name) for one in arm) for name in ("step", "update", "live"))
+        )
         for arm in found.values()
     )
     return stock, ours
@@ -111,7 +123,9 @@ def main() -> int:
             ("group 16", replace(base, group_size=16, problems_per_step=8), 0),
             ("group 8, 200 tokens more prompt", base, 100),
         ]
-    print("| setting | live groups | stock s | warmstart s | step | update alone |\n|---|---|---|---|---|---|")
+    print(
+        "| setting | live groups | stock s | warmstart s | step | update alone |\n|---|---|---|---|---|---|"
+    )
     for name, setting, padding in settings:
         for every_group_live in (True, False):
             stock, ours = compare(

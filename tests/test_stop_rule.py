@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from warmstart.training.stop_rule import Check, choose, is_enough
+from warmstart.training.checks import Check
+from warmstart.training.stop_rule import choose, is_enough
 
 
 def _check(step, formed, lenient, live):

@@ -19,6 +19,7 @@ from warmstart.rollouts import generate
 from warmstart.summary import rate_of
 from warmstart.templates import Prompter
 from warmstart.traces import worked_part
+from warmstart.training.checks import Checker
 from warmstart.training.sft import show_example, supervise, train_sft
 from warmstart.training.stop_rule import StopRule
 
@@ -185,9 +186,11 @@ def _stop_rule(run: Run, prompter: Prompter) -> StopRule | None:
         return None
     return StopRule(
         every=every,
-        problems=probe_problems(run.data.train, run.recipe.sft.check_problems),
-        prompter=prompter,
-        cap=run.recipe.grpo.max_completion_tokens,
+        checker=Checker(
+            probe_problems(run.data.train, wanted.check_problems),
+            prompter,
+            run.recipe.grpo.max_completion_tokens,
+        ),
         lenient_before=_lenient_before(_first_probe(run)),
         say=run.progress.say,
     )

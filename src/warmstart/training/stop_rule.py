@@ -7,36 +7,19 @@ of live groups no longer rises, and keeps the adapter that was best by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from warmstart.grading import grade, grade_lenient
-from warmstart.learning_signal import live_groups
-from warmstart.records import Problem, Verdict
-from warmstart.rollouts import generate
-from warmstart.templates import Prompter
+from warmstart.training.checks import Check, Checker
 
 ENOUGH_FORMAT = 0.9
 """Share of sampled completions in the exact format (DESIGN: the ladder of cures)."""
 SKILL_TOLERANCE = 0.15
 """How far the lenient accuracy of a small measurement may lie below the one before; three standard errors
 of 64 completions of 16 problems would be more, and the probe after the warm start is the judge."""
-_SAMPLES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was measured at one step of the warm start: shares of sampled completions, and of live groups."""
-
-    step: int
-    format: float
-    lenient: float
-    live: float
 
 
 def choose(checks: Sequence[Check], lenient_before: float | None) -> int:
@@ -70,17 +53,13 @@ class StopRule(TrainerCallback):  # type: ignore[misc]
         self,
         *,
         every: int,
-        problems: Sequence[Problem],
-        prompter: Prompter,
-        cap: int,
+        checker: Checker,
         lenient_before: float | None,
         say: Callable[[str], None],
     ) -> None:
         self.checks: list[Check] = []
         self._every = every
-        self._problems = problems
-        self._prompter = prompter
-        self._cap = cap
+        self._checker = checker
         self._before = lenient_before
         self._say = say
         self._states: list[dict[str, torch.Tensor]] = []
@@ -96,7 +75,7 @@ class StopRule(TrainerCallback):  # type: ignore[misc]
         """Measure, and stop if it is enough."""
         if state.global_step % self._every and state.global_step != state.max_steps:
             return
-        check = self._measure(model, state.global_step)
+        check = self._checker.measure(model, state.global_step)
         self.checks.append(check)
         self._states.append(
             {k: v.detach().cpu().clone() for k, v in get_peft_model_state_dict(model).items()}
@@ -115,32 +94,3 @@ class StopRule(TrainerCallback):  # type: ignore[misc]
             if best != len(self.checks) - 1:
                 self._say(f"SFT: rolled back to step {self.checks[best].step}")
             set_peft_model_state_dict(model, self._states[best])
-
-    def _measure(self, model: Any, step: int) -> Check:  # noqa: ANN401
-        tags = self._prompter.tags
-        groups = generate(
-            model,
-            self._prompter.tokenizer,
-            [self._prompter.prompt_ids(problem.question) for problem in self._problems],
-            samples=_SAMPLES,
-            temperature=1.0,
-            max_tokens=self._cap,
-            batch_size=len(self._problems) * _SAMPLES,
-            seed=step,
-        )
-        rows = [
-            [
-                (grade(text, problem.gold, tags=tags), grade_lenient(text, problem.gold, tags=tags))
-                for text in (completion.after(self._prompter.prefill).text for completion in group)
-            ]
-            for problem, group in zip(self._problems, groups, strict=True)
-        ]
-        right = np.array(
-            [[float(g.verdict is Verdict.CORRECT and g.parsed.strict) for g, _ in row] for row in rows]
-        )
-        return Check(
-            step=step,
-            format=float(np.mean([[g.parsed.strict for g, _ in row] for row in rows])),
-            lenient=float(np.mean([[loose.verdict is Verdict.CORRECT for _, loose in row] for row in rows])),
-            live=float(live_groups(right).mean()),
-        )

@@ -2,11 +2,16 @@
 
 `SignalWatch` is a callback for TRL's own `GRPOTrainer` too:
 
-    trl.GRPOTrainer(..., callbacks=[warmstart.SignalWatch()])
+    watch = warmstart.SignalWatch(outcome="my_reward")
+    trl.GRPOTrainer(..., reward_funcs=watch.reading([my_reward, my_format]), callbacks=[watch])
+
+`reading` lets it see the completions, which is how reward hacking is told; without it the watch judges
+by the logged numbers alone.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +19,18 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from warmstart.diagnosis import Finding, RolloutStats, Severity, TrainingWindow, diagnose_training
+from warmstart.diagnosis import (
+    Evaluation,
+    Finding,
+    RolloutStats,
+    Severity,
+    TrainingWindow,
+    diagnose_training,
+)
+from warmstart.estimates import percent
 from warmstart.tags import DEFAULT_TAGS, Tags
 from warmstart.training.callbacks import metrics_line
+from warmstart.training.checks import Checker
 
 STOPS = frozenset(
     {
@@ -46,9 +60,10 @@ Event = dict[str, Any]
 class SignalWatch(TrainerCallback):  # type: ignore[misc]
     """Says what keeps a GRPO run from learning when it happens, and stops what is hopeless.
 
+    Everything said is kept in ``events``, and what was read of the completions of each step in ``rollouts``.
     A finding is said once, and again when it comes back after ten quiet steps. A hopeless one that holds
-    for five steps ends training; on collapse the adapter with the best five-step mean of the outcome
-    reward is put back.
+    for five steps ends training; on collapse the best adapter is put back: by held-out strict accuracy where
+    that is measured, else by the five-step mean of the outcome reward.
 
     Args:
         outcome: Name of the reward that says whether the answer is right.
@@ -59,6 +74,8 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         say: Gets each line.
         on_event: Gets each finding as a value.
         stop: End the run on hopeless findings; False only warns.
+        checker: Measures the model on problems that are not trained on, graded apart from the rewards.
+        check_every: Steps between those measurements; 0 for none.
     """
 
     def __init__(
@@ -72,8 +89,11 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         say: Callable[[str], None] = print,
         on_event: Callable[[Event], None] | None = None,
         stop: bool = True,
+        checker: Checker | None = None,
+        check_every: int = 0,
     ) -> None:
         self.events: list[Event] = []
+        self.rollouts: list[RolloutStats] = []
         self._known: dict[str, Any] = {
             "outcome": outcome,
             "outcome_max": outcome_max,
@@ -84,8 +104,10 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         self._say = say
         self._on_event = on_event
         self._stop = stop
+        self._checker = checker
+        self._check_every = check_every
+        self._evaluations: list[Evaluation] = []
         self._lines: list[dict[str, Any]] = []
-        self._rollouts: list[RolloutStats] = []
         self._last_said: dict[str, int] = {}
         self._held: dict[str, int] = {}
         self._best: tuple[float, int, dict[str, torch.Tensor]] | None = None
@@ -93,7 +115,51 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
     def see(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take the completions of a step: what hacking is told by."""
         if rows:
-            self._rollouts.append(RolloutStats.from_rows(rows, self._known["outcome"], self._tags))
+            self.rollouts.append(RolloutStats.from_rows(rows, self._known["outcome"], self._tags))
+
+    def reading(
+        self, reward_funcs: Sequence[Callable[..., list[float | None]]], *, gold: str = "answer"
+    ) -> list[Callable[..., list[float | None]]]:
+        """Return the reward functions, of which the outcome's lets the watch see what it is called on.
+
+        Args:
+            reward_funcs: For `trl.GRPOTrainer`; they keep their names.
+            gold: The column with the gold answer.
+
+        Raises:
+            ValueError: If none of them is the outcome.
+        """
+        names = [function.__name__ for function in reward_funcs]
+        if self._known["outcome"] not in names:
+            raise ValueError(f"the outcome {self._known['outcome']!r} is none of the rewards {names}")
+        return [
+            self._read_by(function, gold) if function.__name__ == self._known["outcome"] else function
+            for function in reward_funcs
+        ]
+
+    def _read_by(
+        self, function: Callable[..., list[float | None]], gold: str
+    ) -> Callable[..., list[float | None]]:
+        @functools.wraps(function)
+        def rewarded(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:  # noqa: ANN401
+            paid = function(prompts=prompts, completions=completions, **columns)
+            step = getattr(columns.get("trainer_state"), "global_step", 0) + 1
+            golds = columns.get(gold, [""] * len(completions))
+            texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+            rows = [
+                {
+                    "step": step,
+                    "problem_id": str(prompt),
+                    "gold": str(answer),
+                    "text": text,
+                    "rewards": {function.__name__: value},
+                }
+                for prompt, answer, text, value in zip(prompts, golds, texts, paid, strict=True)
+            ]
+            self.see(step, rows)
+            return paid
+
+        return rewarded
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -104,6 +170,26 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             "cap": getattr(args, "max_completion_length", None),
             "masks_truncated": getattr(args, "mask_truncated_completions", False),
         }
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,  # noqa: ANN401
+        **kwargs: object,
+    ) -> None:
+        """Measure held-out problems when it is time."""
+        if self._checker is None or not self._check_every or state.global_step % self._check_every:
+            return
+        check = self._checker.measure(model, state.global_step)
+        found = check.evaluation()
+        self._evaluations.append(found)
+        self._say(
+            f"step {state.global_step}: held out, one sample: strict {percent(found.strict.value)} % "
+            f"[{percent(found.strict.low)}, {percent(found.strict.high)}], format {check.format:.0%}"
+        )
+        self._keep_if_best(found.strict.value, model, state.global_step)
 
     def on_log(
         self,
@@ -124,7 +210,12 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             line["live_share"] = 1.0 - logs["frac_reward_zero_std"]
         self._lines.append(line)
         self._remember(model, state.global_step)
-        window = TrainingWindow.from_metrics(self._lines, rollouts=tuple(self._rollouts), **self._known)
+        window = TrainingWindow.from_metrics(
+            self._lines,
+            rollouts=tuple(self.rollouts),
+            evaluations=tuple(self._evaluations),
+            **self._known,
+        )
         found = diagnose_training(window)
         codes = {one.code for one in found}
         self._held = {one.code: self._held.get(one.code, 0) + 1 for one in found}
@@ -148,12 +239,21 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
 
     def _remember(self, model: Any, step: int) -> None:  # noqa: ANN401
         recent = [line.get("rewards", {}).get(self._known["outcome"]) for line in self._lines[-STEADY:]]
-        if len(recent) < STEADY or None in recent or not isinstance(model, PeftModel):
+        if self._evaluations or len(recent) < STEADY or None in recent:
             return
-        mean = sum(recent) / STEADY
-        if self._best is None or mean > self._best[0]:
+        self._keep_if_best(sum(recent) / STEADY, model, step)
+
+    def _keep_if_best(self, value: float, model: Any, step: int) -> None:  # noqa: ANN401
+        is_first_held_out = len(self._evaluations) == 1  # What was kept before is of another scale.
+        if isinstance(model, PeftModel) and (
+            is_first_held_out or self._best is None or value > self._best[0]
+        ):
             state = get_peft_model_state_dict(model)
-            self._best = (mean, step, {name: value.detach().cpu().clone() for name, value in state.items()})
+            self._best = (
+                value,
+                step,
+                {name: weight.detach().cpu().clone() for name, weight in state.items()},
+            )
 
     def _tell(self, one: Finding, step: int, quiet: int) -> None:
         last = self._last_said.get(one.code)
