@@ -43,6 +43,7 @@ from warmstart.durable import (
     write_rows,
 )
 from warmstart.errors import RunDirError
+from warmstart.rollout_log import COLUMNS
 
 SCHEMA = 1
 """Version of summary.json."""
@@ -271,12 +272,22 @@ class RunDir:
         return read_rows(self.completions_path(stage))
 
     def write_rollouts(self, step: int, rows: Sequence[Row]) -> None:
-        """Replace the completions of one GRPO step, a row each."""
-        write_rows(self.rollouts_path(step), rows)
+        """Replace the completions of one GRPO step, a row each; columns as in `rollout_log.COLUMNS`."""
+        write_rows(self.rollouts_path(step), rows, COLUMNS)
+
+    def rollout_files(self) -> dict[int, Path]:
+        """Return the file of each GRPO step that has one, in order."""
+        files = (path for path in self.rollouts.glob("step-*.parquet") if path.stem[5:].isdecimal())
+        return dict(sorted((int(path.stem[5:]), path) for path in files))
+
+    def drop_rollouts(self) -> None:
+        """Delete the rollout log: a stage begun again may end earlier than the attempt that was killed."""
+        for path in self.rollout_files().values():
+            path.unlink(missing_ok=True)
 
     def read_rollouts(self) -> Iterator[list[Row]]:
         """Yield the completions of each GRPO step, in order, one step in memory at a time."""
-        for path in sorted(self.rollouts.glob("step-*.parquet")):
+        for path in self.rollout_files().values():
             yield read_rows(path)
 
 
