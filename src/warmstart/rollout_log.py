@@ -146,16 +146,21 @@ class Selection:
 
     def groups(self) -> npt.NDArray[np.int64]:
         """Return step and group of every group with a completion among them, in order; shape (groups, 2)."""
-        groups, places = np.unique(self.keys_N[:, :2], axis=0, return_index=True)
-        return groups[np.argsort(places)]
+        # One number per group: np.unique over rows of two sorts ten times as long.
+        places = self.keys_N[:, 0] * (self.keys_N[:, 1].max(initial=0) + 1) + self.keys_N[:, 1]
+        _, first = np.unique(places, return_index=True)
+        return self.keys_N[np.sort(first), :2]
+
+    def samples(self, step: int, group: int) -> set[int]:
+        """Return which completions of a group are among them."""
+        return set(self.keys_N[(self.keys_N[:, :2] == (step, group)).all(axis=1), 2].tolist())
 
     def tables(self) -> Iterator[Any]:
         """Yield the completions with all their columns as Arrow tables: a step each, or all if sorted."""
         if self.is_sorted and len(self):
             yield self._sorted_table()
         elif not self.is_sorted:
-            for step in dict.fromkeys(self.keys_N[:, 0].tolist()):
-                yield self._of_step(step)
+            yield from self._step_tables()
 
     def group_tables(self, limit: int | None = None) -> Iterator[Any]:
         """Yield the first ``limit`` groups that hold one of the completions, all their completions in each."""
@@ -168,20 +173,20 @@ class Selection:
             assert table is not None
             yield table.filter(pc.field("group") == group)
 
-    def _of_step(self, step: int) -> Any:  # noqa: ANN401
-        wanted = {tuple(key) for key in self.keys_N[self.keys_N[:, 0] == step, 1:].tolist()}
-        table = read_step(self.files[step])
-        return table.filter([key in wanted for key in _places(table)])
+    def _step_tables(self) -> Iterator[Any]:
+        keys = self.keys_N[np.argsort(self.keys_N[:, 0], kind="stable")]
+        for part in np.split(keys, np.flatnonzero(np.diff(keys[:, 0])) + 1):
+            if len(part):
+                table = read_step(self.files[int(part[0, 0])])
+                wanted = set(map(tuple, part[:, 1:].tolist()))
+                yield table.filter([place in wanted for place in _places(table)])
 
     def _sorted_table(self) -> Any:  # noqa: ANN401
         import pyarrow as pa
 
-        steps = dict.fromkeys(self.keys_N[:, 0].tolist())
-        table = pa.concat_tables([self._of_step(step) for step in steps], promote_options="default")
-        at = {
-            (step, *place): index
-            for index, (step, place) in enumerate(zip(table["step"].to_pylist(), _places(table), strict=True))
-        }
+        table = pa.concat_tables(self._step_tables())
+        keys = zip(table["step"].to_pylist(), _places(table), strict=True)
+        at = {(step, *place): index for index, (step, place) in enumerate(keys)}
         return table.take([at[tuple(key)] for key in self.keys_N.tolist()])
 
 

@@ -1,6 +1,6 @@
 """How the rollout log looks on a terminal: a table, or groups with their texts side by side.
 
-What a model wrote reaches the terminal only through `visible`: no control sequence of it is obeyed.
+Everything in the log reaches the terminal only through `visible`: no control sequence in it is obeyed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PANEL = 56
 _PIPED = 160
 """Columns where there is no terminal to say how many."""
 _HEAD, _TAIL = 3_000, 1_000
-"""Characters shown of a text."""
+"""Characters shown of a text, the rest is counted."""
 _WIDE = 110
 """Columns from which ids and answers are shown with 22 characters instead of 12."""
 _COLUMNS = {
@@ -52,8 +52,6 @@ _VERDICTS = {
 _TAGS = {"reasoning": "cyan", "answer": "bold green", "": ""}
 
 Row = dict[str, Any]
-Key = tuple[int, ...]
-"""Step, group and sample."""
 
 
 def show_table(found: Selection, limit: int) -> None:
@@ -71,7 +69,7 @@ def _table(shown: Selection, cell: int) -> Table:
     for name, is_number in _COLUMNS.items():
         # What may be cut gives way first: its own text does not wrap, the column may.
         table.add_column(name, justify="right" if is_number else "left", no_wrap=name not in _MAY_BE_CUT)
-    for row in rows_of(shown.tables()):
+    for row in map(_harmless, rows_of(shown.tables())):
         reasons = dict.fromkeys(row["why_not_strict"].split("; "))
         table.add_row(
             str(row["step"]),
@@ -98,25 +96,25 @@ def show_groups(found: Selection, limit: int, tags: Mapping[str, str]) -> None:
         tags: The names of the blocks, which are coloured.
     """
     total = len(found.groups())
-    keys = {tuple(key) for key in found.keys_N.tolist()}
     with _paged() as console:
         for table in found.group_tables(limit):
-            _show_group(console, table.to_pylist(), keys, tags)
+            rows = table.to_pylist()
+            _show_group(console, rows, found.samples(rows[0]["step"], rows[0]["group"]), tags)
         more = "" if total <= limit else f"; --limit {total} shows all"
         console.print(Text(f"{min(limit, total):,} of {total:,} groups{more}", style="dim"))
 
 
-def _show_group(console: Console, rows: list[Row], found: set[Key], tags: Mapping[str, str]) -> None:
-    first = rows[0]
+def _show_group(console: Console, rows: list[Row], found: set[int], tags: Mapping[str, str]) -> None:
+    first = _harmless(rows[0])
     right = sum(row["verdict"] == "correct" for row in rows)
     state = "live" if first["live"] else "dead"
     if first["live"] and not any(row["advantage"] for row in rows):
         state = "live by its format alone, which the outcome gate does not pay"
     stage = f" · {first['stage']}" if first["stage"] else ""
-    title = f"step {first['step']}{stage} · {_shown(first['problem_id'], 80)} · {state} · {right} of {len(rows)} right"
+    title = f"step {first['step']}{stage} · {first['problem_id']} · {state} · {right} of {len(rows)} right"
     console.print(Rule(Text(title, style="bold"), align="left"))
-    console.print(Text(_shown(first["question"], 2_000)))
-    console.print(Text.assemble(("gold: ", "dim"), (_shown(first["gold"], 200), "bold")))
+    console.print(Text(first["question"]))
+    console.print(Text.assemble(("gold: ", "dim"), (first["gold"], "bold")))
     same: dict[str, list[Row]] = {}
     for row in rows:
         same.setdefault(row["text"], []).append(row)
@@ -130,14 +128,14 @@ def _show_group(console: Console, rows: list[Row], found: set[Key], tags: Mappin
     console.print(grid)
 
 
-def _panel(rows: list[Row], found: set[Key], tags: Mapping[str, str]) -> Panel:
+def _panel(rows: list[Row], found: set[int], tags: Mapping[str, str]) -> Panel:
     """Return one text with what was paid for it; completions with the same text share a panel."""
-    row = rows[0]
+    row = _harmless(rows[0])
     text = Text()
-    for kind, piece in segments(visible(shortened(row["text"], _HEAD, _TAIL)), tags):
+    for kind, piece in segments(row["text"], tags):
         text.append(piece, style=_TAGS[kind])
     parts = [
-        f"{_shown(name.removesuffix('_reward_func'), 40)} {_number(value, '.3g')}"
+        f"{name.removesuffix('_reward_func')} {_number(value, '.3g')}"
         for name, value in row["rewards"].items()
     ]
     facts = [
@@ -145,16 +143,15 @@ def _panel(rows: list[Row], found: set[Key], tags: Mapping[str, str]) -> Panel:
         f"{row['tokens']} tokens, log p {_number(row['log_prob'], '.2f')}, entropy {_number(row['entropy'], '.2f')}",
     ]
     if not row["format"]:
-        facts.insert(0, f"not exact: {visible(row['why_not_strict'] or '–')}")
+        facts.insert(0, f"not exact: {row['why_not_strict'] or '–'}")
     samples = ", ".join(str(one["sample"]) for one in rows)
     advantage = _number(row["advantage"], "+.3f")
     title = Text.assemble((f"{samples}  ", "bold"), _verdict(row), f"  advantage {advantage}")
-    is_found = any((one["step"], one["group"], one["sample"]) in found for one in rows)
     return Panel(
         Group(text, Text("\n".join(facts), style="dim")),
         title=title,
         title_align="left",
-        border_style="" if is_found else "dim",
+        border_style="" if found & {one["sample"] for one in rows} else "dim",
     )
 
 
@@ -165,14 +162,22 @@ def _verdict(row: Row) -> Text:
 
 def _cell(value: str | None, most: int, *, keep_end: bool = False) -> Text:
     """Return a short text on one line."""
-    line = visible("–" if value is None else value).replace("\n", "⏎").replace("\t", " ")
+    line = ("–" if value is None else value).replace("\n", "⏎").replace("\t", " ")
     if len(line) > most:
         line = f"…{line[1 - most :]}" if keep_end else f"{line[: most - 1]}…"
     return Text(line, no_wrap=True, overflow="ellipsis")
 
 
-def _shown(value: str, most: int) -> str:
-    return visible(shortened(value, most))
+def _harmless(row: Row) -> Row:
+    """Return the row with nothing endless or invisible in its texts, whoever wrote the file."""
+    return {
+        visible(name): _harmless(value)
+        if isinstance(value, dict)
+        else visible(shortened(value, _HEAD, _TAIL))
+        if isinstance(value, str)
+        else value
+        for name, value in row.items()
+    }
 
 
 def _number(value: float | None, how: str) -> str:
