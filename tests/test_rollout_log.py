@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,9 +19,10 @@ from warmstart.rollout_log import Filters, parse_steps, rows_of, select
 DEAD = {"live": False, "advantage": 0.0, "reward": 2.5}
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(params=[100, 2], ids=["a file per step", "two steps packed into one"])
+def run(tmp_path, request, monkeypatch):
     """Three steps of two groups of two; group 1 of step 2 is dead, and one of its texts misses the format."""
+    monkeypatch.setattr(rollout_log, "PACK", request.param)
     run = start(tmp_path / "run")
     for step in (1, 2, 3):
         rows = [
@@ -156,7 +160,10 @@ def test_many_small_steps_are_exported_in_row_groups_of_a_size_that_is_read_fast
     assert pq.ParquetFile(tmp_path / "all.parquet").num_row_groups == 2
 
 
-def test_a_damaged_file_and_one_of_another_version_are_named(run) -> None:
+def test_a_damaged_file_and_one_of_another_version_are_named(tmp_path) -> None:
+    run = start(tmp_path)
+    for step in (1, 2):
+        run.write_rollouts(step, rollout_rows(step))
     run.rollouts_path(2).write_bytes(b"PAR1 torn")
     with pytest.raises(RunDirError, match="cannot be read"):
         select(run.rollout_files(), Filters(verdict=Verdict.WRONG))
@@ -165,7 +172,84 @@ def test_a_damaged_file_and_one_of_another_version_are_named(run) -> None:
         select(run.rollout_files(), Filters(steps=(1, 1)))
 
 
+def test_steps_are_packed_into_one_file_and_read_as_before(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(rollout_log, "PACK", 3)
+    run = start(tmp_path)
+    # A trainer that takes two updates from one batch draws completions in every other step.
+    for step in (1, 3, 5, 7, 9, 11, 13):
+        run.write_rollouts(step, rollout_rows(step))
+    assert sorted(path.name for path in run.rollouts.iterdir()) == [
+        "step-000013.parquet", "steps-000001-000005.parquet", "steps-000007-000011.parquet",
+    ]  # fmt: skip
+    assert list(run.read_rollouts()) == [rollout_rows(step) for step in (1, 3, 5, 7, 9, 11, 13)]
+    assert len(select(run.rollout_files(), Filters(steps=(5, 7)))) == 16
+    assert len(select(run.rollout_files(), Filters(steps=(2, 2)))) == 0
+
+
+def test_a_kill_between_packing_and_deleting_counts_nothing_twice(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(rollout_log, "PACK", 2)
+    run = start(tmp_path)
+    run.write_rollouts(1, rollout_rows(1))
+    left_behind = run.rollouts_path(1).read_bytes()
+    run.write_rollouts(2, rollout_rows(2))
+    run.rollouts_path(1).write_bytes(left_behind)
+    assert len(select(run.rollout_files(), Filters())) == 16
+    for step in (3, 4):
+        run.write_rollouts(step, rollout_rows(step))
+    assert sorted(path.name for path in run.rollouts.iterdir()) == [
+        "steps-000001-000002.parquet", "steps-000003-000004.parquet",
+    ]  # fmt: skip
+
+
+def test_a_file_that_was_packed_while_it_was_asked_for_is_no_damage(tmp_path) -> None:
+    run = start(tmp_path)
+    run.write_rollouts(1, rollout_rows(1))
+    files = run.rollout_files()
+    found = select(files, Filters())
+    run.drop_rollouts()
+    for read in (lambda: select(files, Filters()), lambda: list(found.tables())):
+        with pytest.raises(RunDirError, match="has changed while it was read") as error:
+            read()
+        assert "ask again" in error.value.hint
+
+
+def test_packed_steps_of_long_texts_are_read_back_in_pieces(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(rollout_log, "_ROW_GROUP_BYTES", 50_000)
+    long = start(tmp_path / "long")
+    monkeypatch.setattr(rollout_log, "PACK", 4)
+    for step in (1, 2, 3, 4):
+        long.write_rollouts(step, [rollout_row(step, 0, sample, text="x" * 10_000) for sample in range(4)])
+    (path,) = set(long.rollout_files().values())
+    assert pq.ParquetFile(path).num_row_groups == 2
+    tables = list(select(long.rollout_files(), Filters()).tables())
+    assert [len(table) for table in tables] == [8, 8]
+
+
 def test_a_stage_begun_again_starts_with_an_empty_log(run) -> None:
     run.drop_rollouts()
     assert run.rollout_files() == {}
     run.drop_rollouts()
+
+
+def test_the_python_of_the_documentation_reads_a_log(run, monkeypatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rollouts.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    monkeypatch.chdir(run.path.parent)
+    shutil.copytree(run.path, "runs/demo")
+    results = []
+    for example in examples:
+        *lines, last = example.strip().splitlines()
+        names: dict = {}
+        exec("\n".join([*lines, f"result = {last}"]), names)
+        results.append(names["result"])
+    # Live rows from step 2 on: two of step 2, four of step 3. Wrong: the first sample of each of six groups.
+    assert results[0].index.tolist() == [2, 3]
+    assert results[0].tolist() == pytest.approx([0.5**0.5, (1 / 3) ** 0.5])
+    assert results[1].num_rows == 6
+    assert results[1].column_names == ["step", "problem_id", "reward"]
+
+
+def test_the_documentation_explains_every_column(run) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rollouts.md").read_text()
+    assert [name for name in (*rollout_log.COLUMNS, "rewards") if f"`{name}`" not in page] == []

@@ -1,12 +1,16 @@
-"""The rollout log: every completion of every GRPO step, a parquet file per step, and what is asked of it.
+"""The rollout log: every completion of every GRPO step in parquet, and what is asked of it.
 
-A question is answered in two passes. The first reads only the columns that the filters and the order
-need, of only the steps asked for, and keeps four numbers of each completion found; the second reads the
-texts of those that are shown, one step in memory at a time.
+A step is a file; every hundred files are packed into one, because opening a file takes as long as reading
+thousands of its rows. A question is answered in two passes. The first reads only the columns that the
+filters and the order need, of only the steps asked for, and keeps four numbers of each completion found;
+the second reads the texts of those that are shown, one row group in memory at a time.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -49,11 +53,13 @@ _SPAN = re.compile(r"([0-9]{0,12})(?:(:)([0-9]{0,12}))?")
 SORT_KEYS = ("advantage", "reward", "tokens")
 """The columns that completions can be sorted by."""
 
+PACK = 100
+"""Steps that are packed into one file."""
 _ROW_GROUP, _ROW_GROUP_BYTES = 8_192, 32_000_000
 """Rows and bytes that are written together: enough to be read fast, few enough to be held."""
 
 Files = Mapping[int, Path]
-"""The file of each step, in order."""
+"""The file in which each step is, in order."""
 
 
 def parse_steps(text: str) -> tuple[int | None, int | None]:
@@ -96,7 +102,7 @@ class Filters:
     stage: str | None = None
 
     def of_steps(self, files: Files) -> Files:
-        """Return the files of the steps asked for."""
+        """Return the files in which the steps asked for are."""
         first, last = self.steps
         return {
             step: path
@@ -105,22 +111,21 @@ class Filters:
         }
 
     def expression(self) -> Any:  # noqa: ANN401
-        """Return the filters on columns as Arrow's expression; None if there is none."""
+        """Return the filters as Arrow's expression; None if there is none."""
         import pyarrow.compute as pc
 
-        wanted = {
+        values = {
             "problem_id": self.problem,
             "live": self.live,
             "verdict": None if self.verdict is None else str(self.verdict),
             "format": self.is_format,
             "stage": self.stage,
         }
-        found = None
-        for column, value in wanted.items():
-            if value is not None:
-                equal = pc.field(column) == value
-                found = equal if found is None else found & equal
-        return found
+        wanted = [pc.field(column) == value for column, value in values.items() if value is not None]
+        first, last = self.steps
+        wanted += [] if first is None else [pc.field("step") >= first]
+        wanted += [] if last is None else [pc.field("step") <= last]
+        return functools.reduce(operator.and_, wanted) if wanted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,37 +161,32 @@ class Selection:
         return set(self.keys_N[(self.keys_N[:, :2] == (step, group)).all(axis=1), 2].tolist())
 
     def tables(self) -> Iterator[Any]:
-        """Yield the completions with all their columns as Arrow tables: a step each, or all if sorted."""
-        if self.is_sorted and len(self):
-            yield self._sorted_table()
-        elif not self.is_sorted:
-            yield from self._step_tables()
+        """Yield the completions with all their columns as Arrow tables; as one table if they are sorted."""
+        tables = _matching(self.files, self.keys_N)
+        if not self.is_sorted:
+            yield from tables
+        elif len(self):
+            yield self._in_order(tables)
 
     def group_tables(self, limit: int | None = None) -> Iterator[Any]:
         """Yield the first ``limit`` groups that hold one of the completions, all their completions in each."""
-        import pyarrow.compute as pc
+        groups = self.groups()[:limit]
+        tables = (
+            ((step, group), table)
+            for whole in _matching(self.files, groups)
+            for step, group, table in _cut(whole)
+        )
+        if not self.is_sorted:
+            yield from (table for _, table in tables)
+            return
+        held = dict(tables)
+        yield from (held[step, group] for step, group in groups.tolist())
 
-        read, table = None, None
-        for step, group in self.groups()[:limit].tolist():
-            if step != read:
-                read, table = step, read_step(self.files[step])
-            assert table is not None
-            yield table.filter(pc.field("group") == group)
-
-    def _step_tables(self) -> Iterator[Any]:
-        keys = self.keys_N[np.argsort(self.keys_N[:, 0], kind="stable")]
-        for part in np.split(keys, np.flatnonzero(np.diff(keys[:, 0])) + 1):
-            if len(part):
-                table = read_step(self.files[int(part[0, 0])])
-                wanted = set(map(tuple, part[:, 1:].tolist()))
-                yield table.filter([place in wanted for place in _places(table)])
-
-    def _sorted_table(self) -> Any:  # noqa: ANN401
+    def _in_order(self, tables: Iterable[Any]) -> Any:  # noqa: ANN401
         import pyarrow as pa
 
-        table = pa.concat_tables(self._step_tables())
-        keys = zip(table["step"].to_pylist(), _places(table), strict=True)
-        at = {(step, *place): index for index, (step, place) in enumerate(keys)}
+        table = pa.concat_tables(tables)
+        at = {key: index for index, key in enumerate(_keys(table, 3))}
         return table.take([at[tuple(key)] for key in self.keys_N.tolist()])
 
 
@@ -226,6 +226,13 @@ def rows_of(tables: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Yield the completions of Arrow tables, one after the other."""
     for table in tables:
         yield from table.to_pylist()
+
+
+def pack(paths: Iterable[Path], packed: Path) -> None:
+    """Write the completions of several files into one."""
+    import pyarrow.parquet as pq
+
+    write_parquet(packed, (pq.ParquetFile(path).read() for path in paths))
 
 
 def write_jsonl(path: Path, tables: Iterable[Any]) -> int:
@@ -269,16 +276,36 @@ def _gathered(tables: Iterable[Any]) -> Iterator[Any]:
         yield pa.concat_tables(held)
 
 
-def read_step(path: Path) -> Any:  # noqa: ANN401
-    """Return the completions of one step as an Arrow table.
-
-    Raises:
-        RunDirError: If the file is no rollout file.
-    """
+def _matching(files: Files, keys_N: npt.NDArray[np.int64]) -> Iterator[Any]:
+    """Yield the completions, or the groups, that the keys name, in the order of the log: a table a row group."""
     import pyarrow.parquet as pq
 
-    with _readable(path):
-        return pq.read_table(path)
+    wanted: dict[Path, set[tuple[int, ...]]] = {}
+    for key in keys_N[np.argsort(keys_N[:, 0], kind="stable")].tolist():
+        wanted.setdefault(files[key[0]], set()).add(tuple(key))
+    for path, keys in wanted.items():
+        steps = {key[0] for key in keys}
+        with _readable(path), pq.ParquetFile(path) as file:
+            for index in range(file.num_row_groups):
+                seen = file.metadata.row_group(index).column(0).statistics
+                if any(seen.min <= step <= seen.max for step in steps):
+                    table = file.read_row_group(index)
+                    found = table.filter([key in keys for key in _keys(table, keys_N.shape[1])])
+                    if len(found):
+                        yield found
+
+
+def _keys(table: Any, width: int) -> list[tuple[int, ...]]:  # noqa: ANN401
+    return list(zip(*(table[name].to_pylist() for name in _KEY[:width]), strict=True))
+
+
+def _cut(table: Any) -> Iterator[tuple[int, int, Any]]:  # noqa: ANN401
+    """Yield step, group and completions of each group: they stand together."""
+    start = 0
+    for (step, group), keys in itertools.groupby(_keys(table, 2)):
+        size = len(list(keys))
+        yield step, group, table.slice(start, size)
+        start += size
 
 
 def _schema(path: Path) -> Any:  # noqa: ANN401
@@ -296,10 +323,6 @@ def _schema(path: Path) -> Any:  # noqa: ANN401
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
 
 
-def _places(table: Any) -> list[tuple[int, int]]:  # noqa: ANN401
-    return list(zip(table["group"].to_pylist(), table["sample"].to_pylist(), strict=True))
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what Arrow says of a broken file into our words."""
@@ -307,6 +330,10 @@ def _readable(path: Path) -> Iterator[None]:
 
     try:
         yield
+    except FileNotFoundError as error:
+        raise RunDirError(
+            f"{path} has changed while it was read", "the run goes on and has packed its log; ask again"
+        ) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise RunDirError(
             f"{path} cannot be read: {str(error).splitlines()[0]}",
