@@ -138,8 +138,9 @@ def main() -> int:
             print(f"{steps} steps written, {(time.perf_counter() - started) / steps * 1e3:.1f} ms each")
             write_evaluations(run)
             run.finish_stage("grpo", {"steps": steps, "wall_s": 1.0, "peak_rss_gb": 1.0})
-        size = sum(path.stat().st_size for path in run.rollout_files().values())
-        print(f"{steps * GROUPS * GROUP_SIZE:,} completions in {steps:,} files, {size / 1e6:,.0f} MB")
+        files = set(run.rollout_files().values())
+        size = sum(path.stat().st_size for path in files)
+        print(f"{steps * GROUPS * GROUP_SIZE:,} completions in {len(files):,} files, {size / 1e6:,.0f} MB")
         output = Path(scratch) / "output"
         found = {}
         for name, arguments in QUESTIONS.items():

@@ -107,6 +107,13 @@ def test_the_table_ends_at_the_limit_and_says_what_it_leaves_out(run) -> None:
     assert lines[-1] == "3 of 8 completions; --limit 8 shows all; --groups shows their texts"
 
 
+def test_more_than_a_screen_can_hold_is_left_to_the_export(run, monkeypatch) -> None:
+    monkeypatch.setattr(rollout_views, "_MUCH", 7)
+    assert _invoke(run, "--limit", "3").stdout.endswith(
+        "3 of 8 completions; --limit N shows more, --export FILE holds all; --groups shows their texts\n"
+    )
+
+
 def test_groups_show_question_gold_and_each_distinct_text_once(run) -> None:
     shown = _invoke(run, "--groups", "--wrong-but-strict").stdout
     assert "step 1 · solve · train-0 · live · 1 of 4 right" in shown

@@ -28,6 +28,8 @@ _HEAD, _TAIL = 3_000, 1_000
 """Characters shown of a text, the rest is counted."""
 _WIDE = 110
 """Columns from which ids and answers are shown with 22 characters instead of 12."""
+_MUCH = 1_000
+"""More than this nobody reads on a screen."""
 _COLUMNS = {
     "step": True,
     "at": True,
@@ -57,10 +59,9 @@ Row = dict[str, Any]
 def show_table(found: Selection, limit: int) -> None:
     """Print the first ``limit`` completions, a line each, and how many there are."""
     shown = found.first(limit)
-    more = "" if len(shown) == len(found) else f"; --limit {len(found)} shows all"
     with _paged() as console:
         console.print(_table(shown, cell=22 if console.width >= _WIDE else 12))
-        footer = f"{len(shown):,} of {len(found):,} completions{more}; --groups shows their texts"
+        footer = f"{len(shown):,} of {len(found):,} completions{_more(limit, len(found))}; --groups shows their texts"
         console.print(Text(footer, style="dim"))
 
 
@@ -100,8 +101,7 @@ def show_groups(found: Selection, limit: int, tags: Mapping[str, str]) -> None:
         for table in found.group_tables(limit):
             rows = table.to_pylist()
             _show_group(console, rows, found.samples(rows[0]["step"], rows[0]["group"]), tags)
-        more = "" if total <= limit else f"; --limit {total} shows all"
-        console.print(Text(f"{min(limit, total):,} of {total:,} groups{more}", style="dim"))
+        console.print(Text(f"{min(limit, total):,} of {total:,} groups{_more(limit, total)}", style="dim"))
 
 
 def _show_group(console: Console, rows: list[Row], found: set[int], tags: Mapping[str, str]) -> None:
@@ -178,6 +178,13 @@ def _harmless(row: Row) -> Row:
         else value
         for name, value in row.items()
     }
+
+
+def _more(limit: int, total: int) -> str:
+    if total <= limit:
+        return ""
+    is_much = total > _MUCH
+    return "; --limit N shows more, --export FILE holds all" if is_much else f"; --limit {total} shows all"
 
 
 def _number(value: float | None, how: str) -> str:
