@@ -248,7 +248,6 @@ def write_jsonl(path: Path, tables: Iterable[Any]) -> int:
 
 def write_parquet(path: Path, tables: Iterable[Any]) -> int:
     """Write completions as parquet, the whole file or none, and return how many they were."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     count, writer = 0, None
@@ -259,7 +258,7 @@ def write_parquet(path: Path, tables: Iterable[Any]) -> int:
             writer.write_table(table)
             count += len(table)
         if writer is None:
-            pq.write_table(pa.table({name: [] for name in COLUMNS}), file)
+            pq.write_table(_columns().empty_table(), file)
     return count
 
 
@@ -312,8 +311,11 @@ def _cut(table: Any) -> Iterator[tuple[int, int, Any]]:  # noqa: ANN401
 
 
 def _schema(path: Path) -> Any:  # noqa: ANN401
-    """Return the columns that are filtered and sorted by, each file's own others left aside."""
-    import pyarrow as pa
+    """Return the columns that are filtered and sorted by.
+
+    Raises:
+        RunDirError: If the file lacks one.
+    """
     import pyarrow.parquet as pq
 
     there = pq.read_schema(path).names
@@ -323,6 +325,12 @@ def _schema(path: Path) -> Any:  # noqa: ANN401
             f"{path} has no column {missing[0]!r}",
             "another version of warmstart wrote it; read it with pandas.read_parquet, or run again",
         )
+    return _columns()
+
+
+def _columns() -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
 
 
