@@ -144,21 +144,37 @@ def grpo_metrics(steps: int = 80) -> list[Row]:
     return lines
 
 
+def rollout_row(step: int = 1, group: int = 0, sample: int = 0, *, right: bool = True, **changes: Any) -> Row:
+    """One row of the rollout log: a right or a wrong completion in the exact format."""
+    given = "4" if right else "5"
+    row: Row = {
+        "step": step,
+        "stage": "solve",
+        "group": group,
+        "sample": sample,
+        "problem_id": f"train-{group}",
+        "question": "2 + 2?",
+        "gold": "4",
+        "text": f"<reasoning>\n2 and 2.\n</reasoning>\n<answer>\n{given}\n</answer>",
+        "verdict": "correct" if right else "wrong",
+        "given": given,
+        "format": True,
+        "why_not_strict": "",
+        "rewards": {"correctness_reward_func": 2.0 * right, "strict_format_reward_func": 0.5},
+        "reward": 2.0 * right + 0.5,
+        "advantage": 0.5 if right else -0.5,
+        "live": True,
+        "tokens": 20,
+        "log_prob": -0.25,
+        "entropy": 0.5,
+    }
+    return row | changes
+
+
 def rollout_rows(step: int, *, problems: int = 2, group_size: int = 4) -> list[Row]:
+    """One step of the rollout log: live groups whose first completion is wrong."""
     return [
-        {
-            "step": step,
-            "problem_id": f"train-{problem}",
-            "question": "2 + 2?",
-            "gold": "4",
-            "sample": sample,
-            "text": "<reasoning>\n2 and 2.\n</reasoning>\n<answer>\n4\n</answer>",
-            "rewards": {"correctness_reward_func": 2.0 if sample else None, "strict_format_reward_func": 0.5},
-            "reward": 2.5 if sample else None,
-            "advantage": 0.25,
-            "live": True,
-            "tokens": 20,
-        }
+        rollout_row(step, problem, sample, right=sample > 0)
         for problem in range(problems)
         for sample in range(group_size)
     ]

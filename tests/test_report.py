@@ -30,8 +30,9 @@ from warmstart.records import Problem
 from warmstart.report import build_report
 from warmstart.report.page import MAX_BYTES
 from warmstart.report.samples import choose_samples
-from warmstart.report.text import duration, segments, shortened, tag_names, unbroken, visible
+from warmstart.report.text import duration, unbroken
 from warmstart.runs import RunDir
+from warmstart.visible import segments, shortened, tag_names, visible
 
 HOSTILE = (
     "<script>alert(1)</script></script><img src=x onerror=alert(2)> <!-- --> {{ 7*7 }} ]]> \x00 \x1b[31m "

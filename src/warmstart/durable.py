@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from warmstart.errors import RunDirError
 
@@ -23,11 +24,18 @@ Row = dict[str, Any]
 
 def replace(path: Path, content: bytes) -> None:
     """Write the whole file or nothing: into a neighbour, to the disk, then into place."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write into; it takes the place of ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -94,27 +102,36 @@ def _finite(value: object) -> object:
     return value
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as parquet. A lone surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
+def write_rows(path: Path, rows: Sequence[Row], types: Mapping[str, str] | None = None) -> None:
+    """Write rows as parquet. A lone surrogate, which UTF-8 cannot hold, becomes U+FFFD.
+
+    Args:
+        path: The file.
+        rows: Columns that a row lacks are null in it.
+        types: Columns that are always there, with Arrow's name of their type: a column whose values are all
+            null would else have no type, and files of the same kind would differ.
+    """
     # Imported here: pyarrow takes longer to import than `warmstart --help` may.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = pa.table({name: _column([row.get(name) for row in rows]) for name in columns})
+    types = types or {}
+    columns = dict.fromkeys((*types, *(key for row in rows for key in row)))
+    table = pa.table({name: _column([row.get(name) for row in rows], types.get(name)) for name in columns})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     replace(path, sink.getvalue().to_pybytes())
 
 
-def _column(values: list[Any]) -> Any:  # noqa: ANN401
+def _column(values: list[Any], type_name: str | None) -> Any:  # noqa: ANN401
     import pyarrow as pa
 
     if any(isinstance(value, dict) for value in values):
         # Named numbers, for instance a completion's rewards; an absent or undecided one is null.
         names = dict.fromkeys(name for value in values if value for name in value)
         return pa.array(values, type=pa.struct([(name, pa.float64()) for name in names]))
-    return pa.array([_encodable(value) for value in values])
+    arrow_type = None if type_name is None else pa.type_for_alias(type_name)
+    return pa.array([_encodable(value) for value in values], type=arrow_type)
 
 
 def _encodable(value: object) -> object:

@@ -11,7 +11,7 @@
     probe/events.json   what the watch said during GRPO
     warmup/adapter/     the LoRA adapter after SFT
     grpo/adapter/       the LoRA adapter after GRPO
-    rollouts/*.parquet  every completion of every GRPO step
+    rollouts/*.parquet  every completion of every GRPO step: step-N, and steps-A-B where they are packed
     metrics.jsonl       one line per training step: {stage, step, …numbers}
     eval/STAGE.json     rates with intervals, for STAGE in base, warmup, grpo
     eval/STAGE.parquet  every completion behind them
@@ -28,9 +28,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from warmstart import rollout_log
 from warmstart.durable import (
     TEMPORARY,
     Row,
@@ -271,13 +273,46 @@ class RunDir:
         return read_rows(self.completions_path(stage))
 
     def write_rollouts(self, step: int, rows: Sequence[Row]) -> None:
-        """Replace the completions of one GRPO step, a row each."""
-        write_rows(self.rollouts_path(step), rows)
+        """Replace the completions of one GRPO step, a row each; columns as in `rollout_log.COLUMNS`."""
+        write_rows(self.rollouts_path(step), rows, rollout_log.COLUMNS)
+        files = self.rollout_files()
+        singles = [step for step, path in files.items() if path == self.rollouts_path(step)]
+        if len(singles) >= rollout_log.PACK:
+            self._pack_rollouts(singles)
+
+    def _pack_rollouts(self, steps: Sequence[int]) -> None:
+        """Put the files of these steps into one. Killed in between, it leaves both, and the one counts."""
+        packed = self.rollouts / f"steps-{steps[0]:06d}-{steps[-1]:06d}.parquet"
+        rollout_log.pack([self.rollouts_path(step) for step in steps], packed)
+        for step, path in self._single_rollouts().items():
+            if step <= steps[-1]:
+                path.unlink()
+
+    def rollout_files(self) -> dict[int, Path]:
+        """Return the file in which each GRPO step is, in order.
+
+        A packed file stands for all steps from its first to its last, whether the trainer drew completions
+        in each of them or not.
+        """
+        files = self._single_rollouts()
+        for path in self.rollouts.glob("steps-*-*.parquet"):
+            first, last = (int(number) for number in path.stem.split("-")[1:])
+            files |= dict.fromkeys(range(first, last + 1), path)
+        return dict(sorted(files.items()))
+
+    def _single_rollouts(self) -> dict[int, Path]:
+        return {int(path.stem[5:]): path for path in self.rollouts.glob("step-*.parquet")}
+
+    def drop_rollouts(self) -> None:
+        """Delete the rollout log: a stage begun again may end earlier than the attempt that was killed."""
+        for path in self.rollouts.glob("step*.parquet"):
+            path.unlink()
 
     def read_rollouts(self) -> Iterator[list[Row]]:
-        """Yield the completions of each GRPO step, in order, one step in memory at a time."""
-        for path in sorted(self.rollouts.glob("step-*.parquet")):
-            yield read_rows(path)
+        """Yield the completions of each GRPO step, in order."""
+        rows = rollout_log.rows_of(rollout_log.select(self.rollout_files(), rollout_log.Filters()).tables())
+        for _, step in groupby(rows, key=lambda row: int(row["step"])):
+            yield list(step)
 
 
 def _make_folder(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from warmstart.cli import check, doctor, grade, recipes, train
+from warmstart.cli import check, doctor, grade, recipes, rollouts, train
 from warmstart.errors import WarmstartError
 
 INTERRUPTED = 130
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (train, check, grade, recipes, doctor):
+for commands in (train, check, grade, rollouts, recipes, doctor):
     commands.register(app)
 
 

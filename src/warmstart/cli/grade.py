@@ -85,8 +85,8 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say in words what the grader sees in one completion, and where it misses the format."""
-    from warmstart.cli.progress import plain
     from warmstart.rewards import score as score_one
+    from warmstart.visible import visible
 
     completion = sys.stdin.buffer.read().decode(errors="replace") if text == "-" else text
     result = score_one(completion, gold)
@@ -94,7 +94,7 @@ def explain(
         echo_json(result.as_row())
         return
     for line in _explanation(completion, gold, result):
-        typer.echo(plain(line))
+        typer.echo(visible(line))
 
 
 def _explanation(completion: str, gold: str, result: Any) -> Iterator[str]:  # noqa: ANN401

@@ -43,6 +43,7 @@ def grpo(run: Run) -> dict[str, Any]:
         say=run.progress.say,
         stop=not run.force,
     )
+    run.folder.drop_rollouts()
     facts = train_grpo(
         model,
         prompter,

@@ -13,8 +13,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from warmstart.report.text import shortened, visible
 from warmstart.summary import MEASURES, STAGE_NAMES, describe_rate
+from warmstart.visible import shortened, visible
 
 Row = dict[str, Any]
 

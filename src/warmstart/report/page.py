@@ -19,6 +19,7 @@ from warmstart import durable, estimates
 from warmstart.report import charts, probes, samples, text
 from warmstart.runs import EVAL_STAGES, RunDir
 from warmstart.summary import MEASURES, STAGE_NAMES, build_summary, describe_bound, headline, signed_points
+from warmstart.visible import shortened, tag_names, visible
 
 MAX_BYTES = 6_000_000
 _MAX_PAIRS = 20
@@ -64,14 +65,14 @@ def _template() -> jinja2.Template:
     environment.filters["percent"] = estimates.percent
     environment.filters["duration"] = text.duration
     environment.filters["unbroken"] = text.unbroken
-    environment.filters["shortened"] = text.shortened
+    environment.filters["shortened"] = shortened
     environment.filters["json_block"] = _json_block
     return environment.get_template("report.html")
 
 
 def _harmless(value: object) -> object:
     """Return what a template prints, the invisible characters of a text spelt out; jinja escapes it."""
-    return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _facts(run: RunDir) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def _facts(run: RunDir) -> dict[str, Any]:
     summary = run.read_json_if_there(run.summary_path) or build_summary(run)
     measured = {stage: summary["eval"][stage] for stage in EVAL_STAGES if stage in summary["eval"]}
     kinds, chosen = samples.choose_samples(
-        {stage: rows for stage in measured if (rows := run.read_completions(stage))}, text.tag_names(resolved)
+        {stage: rows for stage in measured if (rows := run.read_completions(stage))}, tag_names(resolved)
     )
     grpo_steps = run.read_metrics("grpo")
     return {

@@ -10,8 +10,8 @@ from typing import Any
 
 from markupsafe import escape
 
-from warmstart.report.text import Segment, segments, shortened, visible
 from warmstart.summary import STAGE_NAMES
+from warmstart.visible import Segment, segments, shortened, visible
 
 SHOWN = 12
 _HEAD, _TAIL = 8_000, 2_000

@@ -155,6 +155,7 @@ def train_grpo(
                 outcome=outcome,
                 on_rollouts=keep,
                 prefill=prompter.prefill,
+                tags=prompter.tags,
                 plan=plan,
                 on_plan=lambda step, why: progress.say(f"step {step}: {why}"),
             ),

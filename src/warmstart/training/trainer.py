@@ -19,17 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import trl
 from accelerate.utils import gather_object
 
 from warmstart.curriculum import RewardPlan
-from warmstart.learning_signal import group_signal, live_groups
+from warmstart.learning_signal import group_signal
 from warmstart.models import evaluating, merged
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
-from warmstart.training import live_rows, shared_prompts
+from warmstart.tags import DEFAULT_TAGS, Tags
+from warmstart.training import live_rows, rollout_rows, shared_prompts
 from warmstart.training.plan_keeper import PlanKeeper
 
 RolloutSink = Callable[[int, list[dict[str, Any]]], None]
@@ -52,6 +52,7 @@ class SignalConfig:
             the group's spread would blow their noise up to full-size advantages.
         on_rollouts: Gets every completion of every step, on the main process.
         prefill: What the template writes of every completion, for the log.
+        tags: The answer format, for the log.
         fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`.
         live_rows_only: Leave rows without gradient out of the update.
         share_prompts: Compute the prompt of a group once in the update.
@@ -63,6 +64,7 @@ class SignalConfig:
     gate: bool = True
     on_rollouts: RolloutSink | None = None
     prefill: str = ""
+    tags: Tags = DEFAULT_TAGS
     fast_rollouts: bool = True
     live_rows_only: bool = True
     share_prompts: bool = True
@@ -206,12 +208,13 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         outcome = self._outcome(rewards)
         if self.signal.outcome is not None:
             rewards[torch.isnan(outcome)] = torch.nan
-        self._measure(rewards, outcome, completion_ids_list)
-        if self.signal.on_rollouts is not None:
-            self._keep(inputs, completions, completion_ids_list, rewards)
         plan = self.plan.plan
         if plan is not None:
             self._weigh(plan)
+        self._measure(rewards, outcome, completion_ids_list)
+        if self.signal.on_rollouts is not None:
+            self._keep(inputs, completions, completion_ids_list, rewards)
+        if plan is not None:
             self._advance(plan, rewards)
         if self.signal.outcome is not None and self.signal.gate and (plan is None or plan.is_gated):
             rewards = self._gated(rewards, outcome)
@@ -285,32 +288,19 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         completion_ids_list: list[list[int]],
         rewards: torch.Tensor,
     ) -> None:
-        texts = [self.signal.prefill + (c if isinstance(c, str) else c[-1]["content"]) for c in completions]
-        rows = [
-            {
-                "step": self.state.global_step + 1,
-                "problem_id": str(example.get("problem_id", "")),
-                "question": str(example.get("question", "")),
-                "gold": str(example.get("answer", "")),
-                "text": text,
-                "tokens": len(ids),
-                "log_prob": None,
-                "entropy": None,
-            }
-            for example, text, ids in zip(inputs, texts, completion_ids_list, strict=True)
-        ]
-        for row, decoded in zip(rows, self._decoded or (), strict=False):
-            row["log_prob"] = sum(decoded.log_probs) / len(decoded.log_probs)
-            row["entropy"] = decoded.entropy
-        rows = gather_object(rows)
-        totals = self._totals(rewards).cpu().numpy()
-        live = np.repeat(live_groups(totals.reshape(-1, self.num_generations)), self.num_generations)
-        for index, row in enumerate(rows):
-            row["sample"] = index % self.num_generations
-            row["rewards"] = dict(zip(self.reward_func_names, _known(rewards[index].tolist()), strict=True))
-            row["reward"] = _known([float(totals[index])])[0]
-            row["live"] = bool(live[index])
-        self._pending_rollouts = rows
+        decoded, prefill = self._decoded, self.signal.prefill
+        written = rollout_rows.written(inputs, completions, completion_ids_list, decoded, prefill)
+        self._pending_rollouts = rollout_rows.scored(
+            gather_object(written),
+            rewards.double().cpu().numpy(),
+            self._totals(rewards).double().cpu().numpy(),
+            names=self.reward_func_names,
+            group_size=self.num_generations,
+            step=self.state.global_step + 1,
+            stage=None if self.plan.plan is None else self.plan.plan.stage,
+            outcome=self.signal.outcome,
+            tags=self.signal.tags,
+        )
 
     # -- the update ------------------------------------------------------------------------------
 
@@ -391,7 +381,3 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             ]
         log_probs = torch.cat([log_prob for log_prob, _ in scored])
         return log_probs, torch.cat([entropy for _, entropy in scored]) if compute_entropy else None, None
-
-
-def _known(values: list[float]) -> list[float | None]:
-    return [None if np.isnan(value) else value for value in values]
