@@ -34,7 +34,8 @@ from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import Prompter, make_prompter
 from warmstart.training.callbacks import quieten
 from warmstart.training.grpo import prompt_rows
-from warmstart.training.trainer import GRPOTrainer, SignalConfig
+from warmstart.training.signal_config import SignalConfig
+from warmstart.training.trainer import GRPOTrainer
 
 REWARDS = (strict_format_reward_func, correctness_reward_func)
 OUTCOME = "correctness_reward_func"

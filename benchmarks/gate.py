@@ -1,9 +1,10 @@
 """GRPO with and without the outcome gate on problems that are mostly beyond the model: two curves per seed.
 
-    python benchmarks/gate.py [--run RUN] [--steps 80] [--seeds 2] [--depth 7] [--out gate.jsonl]
+    python benchmarks/gate.py [--run RUN] [--steps 60] [--seeds 2] [--depth 10] [--hard 0.85] [--out gate.jsonl]
 
-Both arms have the six rewards with the weights of the stage `shape`, the same seed, the same warm start
-and the same problems. Where no completion of a group is right, only shaping differs; divided by the
+Most problems have ten steps, of which the model solves none; the others are of the usual difficulty. Both
+arms have the six rewards with the weights of the stage `shape`, the same seed, the same warm start and the
+same problems in the same order. Where no completion of a group is right, only shaping differs; divided by the
 group's own spread it becomes an advantage of full size. With the gate such a group carries none. Held-out
 problems of the usual difficulty are measured before and every 20 steps, four samples each at temperature 1.
 """
@@ -24,7 +25,7 @@ from warmstart.records import Verdict
 from warmstart.rewards import STAGE_WEIGHTS, reward_functions
 from warmstart.rollouts import generate as complete
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.training.trainer import SignalConfig
+from warmstart.training.signal_config import SignalConfig
 
 EVERY = 20
 
@@ -88,11 +89,12 @@ class Curve(TrainerCallback):  # type: ignore[misc]
 def main() -> int:
     """Train both arms for every seed and print their curves."""
     options = parser(__doc__ or "")
-    options.add_argument("--steps", type=int, default=80)
+    options.add_argument("--steps", type=int, default=60)
     options.add_argument("--seeds", type=int, default=2)
-    options.add_argument("--depth", type=int, default=7)
+    options.add_argument("--depth", type=int, default=10)
+    options.add_argument("--hard", type=float, default=0.85)
     options.add_argument("--stage", default="shape", choices=list(STAGE_WEIGHTS))
-    options.add_argument("--rate", type=float, default=1.5e-3)
+    options.add_argument("--rate", type=float, default=1e-3)
     options.add_argument("--problems", type=int, default=100)
     options.add_argument("--out", type=Path)
     arguments = options.parse_args()
@@ -103,7 +105,8 @@ def main() -> int:
     print("| seed | gate | step | strict | lenient | format | all-fail groups | rows in the update |")
     print("|---|---|---|---|---|---|---|---|")
     for seed in range(arguments.seeds):
-        rows = rows_of(generate(1000, seed=seed, split="train", steps=arguments.depth))
+        hard = generate(round(1000 * arguments.hard), seed=seed, split="train", steps=arguments.depth)
+        rows = rows_of([*hard, *generate(1000 - len(hard), seed=seed, split="train")])
         for gate in (True, False):
             curve = Curve(arguments.problems, seed)
             trainer_of(
@@ -113,7 +116,7 @@ def main() -> int:
                 steps=arguments.steps,
                 rewards=functions,
                 callbacks=[curve],
-                signal=SignalConfig(outcome=OUTCOME, gate=gate),
+                signal=SignalConfig(outcome=OUTCOME, gate=gate, sampling=None),
                 reward_weights=[weights[function.__name__] for function in functions],
                 max_grad_norm=1.0,
             ).train()

@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 
 from arms import OUTCOME, REWARDS, Reward, Setting, StepTimes, parser, rows_of, trainer_of, warm_adapter
 from warmstart.data.synthetic import generate
-from warmstart.training.trainer import SignalConfig
+from warmstart.training.signal_config import SignalConfig
 
 
 def alternating(completions: Sequence[Any], **columns: Any) -> list[float | None]:  # noqa: ANN401

@@ -14,7 +14,8 @@ from warmstart.progress import Quiet
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter
 from warmstart.training.grpo import check_handover, prompt_rows, train_grpo
-from warmstart.training.trainer import GRPOTrainer, SignalConfig
+from warmstart.training.signal_config import SignalConfig
+from warmstart.training.trainer import GRPOTrainer
 
 SIX = rewards.reward_functions(DEFAULT_TAGS)
 STRICT_AND_RIGHT = {

@@ -20,7 +20,8 @@ from warmstart.tags import DEFAULT_TAGS, Tags, parse
 from warmstart.templates import make_prompter
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.rollout_rows import scored, verdict, written
-from warmstart.training.trainer import GRPOTrainer, SignalConfig
+from warmstart.training.signal_config import SignalConfig
+from warmstart.training.trainer import GRPOTrainer
 
 GROUP_SIZE = 4
 PERFECT = "<reasoning>\nso\n</reasoning>\n<answer>\n{}\n</answer>"

@@ -15,7 +15,8 @@ from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter
 from warmstart.training.grpo import prompt_rows
-from warmstart.training.trainer import GRPOTrainer, SignalConfig
+from warmstart.training.signal_config import SignalConfig
+from warmstart.training.trainer import GRPOTrainer
 
 GROUPS, GROUP_SIZE = 6, 4
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from warmstart.tags import Parsed as Parsed
     from warmstart.tags import Tags as Tags
     from warmstart.tags import parse as parse
+    from warmstart.training.adaptive_sampler import ProblemSampling as ProblemSampling
+    from warmstart.training.signal_config import SignalConfig as SignalConfig
     from warmstart.training.trainer import GRPOTrainer as GRPOTrainer
-    from warmstart.training.trainer import SignalConfig as SignalConfig
     from warmstart.training.watch import SignalWatch as SignalWatch
 
 __version__ = "0.1.0"
@@ -55,7 +56,9 @@ _HOMES = {
         "xmlcount_reward_func",
     ),
     "tags": ("Parsed", "Tags", "parse"),
-    "training.trainer": ("GRPOTrainer", "SignalConfig"),
+    "training.adaptive_sampler": ("ProblemSampling",),
+    "training.signal_config": ("SignalConfig",),
+    "training.trainer": ("GRPOTrainer",),
     "training.watch": ("SignalWatch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

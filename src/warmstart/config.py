@@ -6,7 +6,7 @@ comes from and its twin in TRL. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from warmstart.batching import check_plan
 from warmstart.errors import ConfigError
 from warmstart.overrides import apply_override
+from warmstart.recipe_errors import sentences
 from warmstart.rewards import STAGE_WEIGHTS
 from warmstart.tags import Tags
 from warmstart.trl_fields import checked_extra, did_you_mean, refuse
@@ -240,6 +241,13 @@ class GrpoConfig(_Section):
     """The row of reward weights: `warmstart.rewards.STAGE_WEIGHTS`; where the plan starts, if it moves."""
     plan: Literal["moves", "stays"] = "stays"
     """``moves``: the stage advances and falls back on the measured format; ``stays``: it is the one above."""
+    problems: Literal["adaptive", "uniform"] = "adaptive"
+    """``adaptive`` asks what the model sometimes solves: groups with right and wrong answers; ``uniform`` all alike."""
+    check_every: Annotated[int, Field(ge=0)] | None = None
+    """Steps between measurements on problems kept out of training, which collapse and hacking are told by;
+    None is a fifth of the steps, 0 measures nothing."""
+    check_problems: Positive = 32
+    """Problems of such a measurement, four completions each."""
     reward_weights: dict[str, float] | None = None
     """Weights that differ from the stage's, by reward name. TRL: ``reward_weights``."""
     quantization: Literal["none", "nf4"] = "none"
@@ -361,7 +369,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = list(_problems(error))
+        problems = list(sentences(error, Recipe))
         lines = "".join(f"\n  {problem}" for problem in problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ConfigError(f"{name_or_path} has {count}:{lines}", _SHOW) from error
@@ -370,31 +378,3 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """Return every setting of the recipe as JSON can hold it."""
     return recipe.model_dump(mode="json")
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for found in error.errors():
-        key = ".".join(str(part) for part in found["loc"])
-        message = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "extra_forbidden":
-            yield f"{key}: there is no such field{did_you_mean(str(found['loc'][-1]), _fields(found['loc'][:-1]))}"
-        elif found["type"] == "missing":
-            yield f"{key}: is needed"
-        elif found["type"] == "value_error":
-            yield from message.split("\n")
-        elif found["type"] == "model_type":
-            yield f"{key}: {found['input']!r} does not do; it has fields of its own, as `warmstart recipes show tiny` does"
-        elif found["type"] == "string_type":
-            yield f"{key}: {found['input']!r} is not read as text; quote it inside, as in {key}='\"1e5\"'"
-        else:
-            yield f"{key}: {found['input']!r} does not do; {message[0].lower()}{message[1:]}"
-
-
-def _fields(section: Sequence[int | str]) -> list[str]:
-    model: Any = Recipe
-    for part in section:
-        field = model.model_fields.get(part)
-        model = field.annotation if field is not None else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-    return list(model.model_fields)

@@ -15,6 +15,8 @@ from warmstart.pipeline.probing import OUTCOME
 from warmstart.pipeline.warming import fresh_adapter
 from warmstart.records import Problem
 from warmstart.rewards import STAGE_WEIGHTS, reward_functions
+from warmstart.training.adaptive_sampler import ProblemSampling
+from warmstart.training.checks import Checker
 from warmstart.training.grpo import train_grpo
 from warmstart.training.watch import SignalWatch
 
@@ -37,17 +39,21 @@ def grpo(run: Run) -> dict[str, Any]:
     weights = {**STAGE_WEIGHTS[wanted.stage], **(wanted.reward_weights or {})}
     group_size = plan.group_size or wanted.group_size
     problems_per_step = max(1, wanted.problems_per_step * wanted.group_size // group_size)
+    problems, kept_out = _split(run)
+    every = max(1, wanted.steps // 5) if wanted.check_every is None else wanted.check_every
     watch = SignalWatch(
         outcome=OUTCOME,
         tags=recipe.prompt.tags,
         say=run.progress.say,
         stop=not run.force,
+        checker=Checker(kept_out, prompter, wanted.max_completion_tokens),
+        check_every=every if kept_out else 0,
     )
     run.folder.drop_rollouts()
     facts = train_grpo(
         model,
         prompter,
-        run.training_problems(),
+        problems,
         {name: (function, weights[name]) for name, function in functions.items()},
         outcome=OUTCOME,
         folder=run.folder.grpo_adapter,
@@ -66,9 +72,28 @@ def grpo(run: Run) -> dict[str, Any]:
         on_rollouts=run.folder.write_rollouts,
         watch=watch,
         plan=RewardPlan(wanted.stage) if wanted.plan == "moves" else None,
+        sampling=_sampling(run, problems) if wanted.problems == "adaptive" else None,
     )
     run.folder.write_json(run.folder.events_path, watch.events)
     return facts
+
+
+def _split(run: Run) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems to train on and those the run is checked by: the last ones, a tenth at most."""
+    problems, wanted = run.training_problems(), run.recipe.grpo
+    count = 0 if wanted.check_every == 0 else min(wanted.check_problems, len(problems) // 10)
+    return problems[: len(problems) - count], problems[len(problems) - count :]
+
+
+def _sampling(run: Run, problems: list[Problem]) -> ProblemSampling:
+    """Return what is known of the problems: their family and steps, and the last probe's solve rates."""
+    told = [(problem.family, problem.steps) for problem in problems]
+    probes = run.folder.read_probes()
+    rates = probes[-1].get("solve_rates", {}) if probes else {}
+    return ProblemSampling(
+        strata=told if len(set(told)) > 1 else None,
+        known={row: rates[problem.id] for row, problem in enumerate(problems) if problem.id in rates},
+    )
 
 
 def grpo_arguments(recipe: Recipe, dtype: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -7,16 +7,31 @@ posterior they are drawn with is one generation old.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from warmstart.problem_sampling import Posterior
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSampling:
+    """What is known of the problems before training.
+
+    Attributes:
+        strata: Of every row of the data set, what makes problems alike (family and steps, say); None pools
+            by the length of the prompt.
+        known: By row, how many completions were right, and of how many: a probe's.
+    """
+
+    strata: Sequence[object] | None = None
+    known: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -29,13 +44,11 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         problems_per_step: int = 0,
         group_size: int = 0,
         seed: int = 0,
-        written: dict[str, Any] | None = None,
     ) -> None:
         self.posterior = posterior
         self.problems_per_step = problems_per_step
         self.group_size = group_size
         self.seed = seed
-        self.written = written
         self._unscored: deque[list[int]] = deque()
         self._again: deque[list[int]] = deque()
 
@@ -44,11 +57,15 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         written = None
         if self.posterior is not None:
             written = {**self.posterior.to_dict(), "drawn": [list(drawn) for drawn in self._unscored]}
-        return {"args": {"written": written}, "attributes": {}}
+        return {"args": {}, "attributes": {"written": written}}
 
-    def restore(self, written: dict[str, Any]) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Go on from a checkpoint: what was drawn and not scored is drawn again."""
-        if self.posterior is not None:
+        kept = state.stateful_callbacks.get(type(self).__name__)
+        written = kept["attributes"]["written"] if kept else None
+        if self.posterior is not None and written is not None:
             self.posterior = self.posterior.restored(written)
             self._unscored.clear()
             self._again = deque(list(drawn) for drawn in written["drawn"])
@@ -65,20 +82,21 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._unscored.append(drawn)
         return drawn
 
-    def learn(self, outcome: torch.Tensor) -> list[int]:
-        """Take the outcomes of the oldest unscored draw and return its problems.
+    def learn(self, outcome: torch.Tensor) -> float:
+        """Take the outcomes of the oldest unscored draw; return the live share that was expected of it.
 
         Args:
             outcome: 1, 0 or NaN of every completion of the step, over all processes, groups together.
         """
         assert self.posterior is not None
         drawn = self._unscored.popleft()
+        expected = float(self.posterior.live(self.group_size)[drawn].mean())
         groups = outcome.view(len(drawn), -1).double().cpu().numpy()
         known = ~np.isnan(groups)
         self.posterior = self.posterior.learn(
             drawn, np.nansum(groups, axis=1).tolist(), known.sum(axis=1).tolist()
         )
-        return drawn
+        return expected
 
 
 class AdaptiveSampler(Sampler[int]):
@@ -107,3 +125,37 @@ def strata_by_length(prompts: Sequence[Any]) -> list[int]:
     lengths = np.array([len(str(prompt)) for prompt in prompts])
     edges = np.quantile(lengths, [0.25, 0.5, 0.75]) if lengths.size else np.zeros(3)
     return [int(quarter) for quarter in np.searchsorted(edges, lengths)]
+
+
+def why_not(trainer: Any, has_outcome: bool) -> str | None:  # noqa: ANN401
+    """Return why TRL's own order is kept, or None."""
+    dataset, config = trainer.train_dataset, trainer.args.accelerator_config
+    if not has_outcome:
+        return "no outcome is named"
+    if not hasattr(dataset, "__len__"):
+        return "an iterable data set has no problems to choose among"
+    if not trainer.shuffle_dataset:
+        return "shuffle_dataset=False asks for the data set's own order"
+    if config is not None and (config.dispatch_batches or config.split_batches):
+        return "dispatch_batches and split_batches draw on one process alone"
+    if len(dataset) < trainer.args.generation_batch_size // trainer.num_generations:
+        return "there are fewer problems than a step asks"
+    return None
+
+
+def keeper_of(trainer: Any, sampling: ProblemSampling) -> SamplerKeeper:  # noqa: ANN401
+    """Return the keeper of a posterior over the trainer's data set, with what is known of it already."""
+    strata = sampling.strata
+    if strata is None:
+        strata = strata_by_length(trainer.train_dataset["prompt"])
+    posterior = Posterior.fresh(strata)
+    if sampling.known:
+        rows = list(sampling.known)
+        right, of = zip(*(sampling.known[row] for row in rows), strict=True)
+        posterior = posterior.learn(rows, right, of)
+    return SamplerKeeper(
+        posterior,
+        problems_per_step=trainer.args.generation_batch_size // trainer.num_generations,
+        group_size=trainer.num_generations,
+        seed=trainer.args.seed,
+    )

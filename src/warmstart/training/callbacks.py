@@ -31,6 +31,7 @@ _RENAMED = {
     "completions/clipped_ratio": "truncated_share",
     "signal/live_share": "live_share",
     "signal/mixed_share": "outcome_live_share",
+    "signal/expected_live_share": "expected_live_share",
     "signal/update_share": "update_share",
     "signal/all_fail_share": "all_fail_share",
     "signal/all_pass_share": "all_pass_share",

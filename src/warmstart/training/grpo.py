@@ -24,14 +24,16 @@ from warmstart.tags import parse
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.signal_config import RolloutSink, SignalConfig
 from warmstart.training.smoke import smoke_step, targets_under
-from warmstart.training.trainer import GRPOTrainer, RolloutSink, SignalConfig
+from warmstart.training.trainer import GRPOTrainer
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
     from warmstart.curriculum import RewardPlan
     from warmstart.progress import Progress
+    from warmstart.training.adaptive_sampler import ProblemSampling
     from warmstart.training.callbacks import Sink
     from warmstart.training.watch import SignalWatch
 
@@ -90,6 +92,7 @@ def train_grpo(
     on_rollouts: RolloutSink,
     watch: SignalWatch | None = None,
     plan: RewardPlan | None = None,
+    sampling: ProblemSampling | None = None,
 ) -> dict[str, Any]:
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
 
@@ -111,6 +114,7 @@ def train_grpo(
         on_rollouts: Gets every completion.
         watch: Says what keeps the run from learning, and may end it.
         plan: The reward plan to start with; None keeps the weights of ``rewards``.
+        sampling: What is known of the problems, to choose among them; None asks all alike.
 
     Raises:
         TrainingError: If nothing would be trained, if the warm start got lost on the way, or if no gradient
@@ -157,6 +161,7 @@ def train_grpo(
                 prefill=prompter.prefill,
                 tags=prompter.tags,
                 plan=plan,
+                sampling=sampling,
                 on_plan=lambda step, why: progress.say(f"step {step}: {why}"),
             ),
         )

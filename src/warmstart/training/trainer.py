@@ -2,6 +2,7 @@
 
 It owns no training loop. What it overrides, and why:
 
+_get_train_sampler                  problems whose group is likely to be mixed
 _generate_single_turn               rollouts with the adapter merged, prompts computed once
 _calculate_rewards                  undecided rows, the outcome gate, live and dead groups, the rollout log
 _prepare_inputs                     live rows only
@@ -15,8 +16,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,46 +27,13 @@ from warmstart.learning_signal import group_signal
 from warmstart.models import evaluating, merged
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
-from warmstart.tags import DEFAULT_TAGS, Tags
-from warmstart.training import live_rows, rollout_rows, shared_prompts
+from warmstart.training import adaptive_sampler, live_rows, rollout_rows, shared_prompts
+from warmstart.training.adaptive_sampler import AdaptiveSampler, SamplerKeeper
 from warmstart.training.plan_keeper import PlanKeeper
-
-RolloutSink = Callable[[int, list[dict[str, Any]]], None]
-"""Takes the step and its completions."""
+from warmstart.training.signal_config import SignalConfig
 
 _log = logging.getLogger("warmstart")
 _SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
-
-
-@dataclass(frozen=True, slots=True)
-class SignalConfig:
-    """What the trainer needs to know to measure signal, and which of its shortcuts it may take.
-
-    Attributes:
-        outcome: Name of the reward that says whether the answer is right (positive) or not (zero). None
-            measures live groups alone.
-        plan: Where the reward plan starts; None keeps the weights it was given.
-        on_plan: Gets the step and the reason when the plan changes its stage.
-        gate: In a group whose outcomes are all equal, the other rewards carry no gradient. Normalising by
-            the group's spread would blow their noise up to full-size advantages.
-        on_rollouts: Gets every completion of every step, on the main process.
-        prefill: What the template writes of every completion, for the log.
-        tags: The answer format, for the log.
-        fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`.
-        live_rows_only: Leave rows without gradient out of the update.
-        share_prompts: Compute the prompt of a group once in the update.
-    """
-
-    outcome: str | None = None
-    plan: RewardPlan | None = None
-    on_plan: Callable[[int, str], None] | None = None
-    gate: bool = True
-    on_rollouts: RolloutSink | None = None
-    prefill: str = ""
-    tags: Tags = DEFAULT_TAGS
-    fast_rollouts: bool = True
-    live_rows_only: bool = True
-    share_prompts: bool = True
 
 
 class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
@@ -97,6 +63,16 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self._pending_rollouts: list[dict[str, Any]] = []
         self._decoded: list[Decoded] | None = None
         self._buffered_inputs: list[live_rows.Batch] | None = None
+        self.problems = SamplerKeeper()
+        sampling, why_not = (
+            self.signal.sampling,
+            adaptive_sampler.why_not(self, self.signal.outcome is not None),
+        )
+        if sampling is not None and self._allowed("adaptive sampling", True, why_not):
+            self.problems = adaptive_sampler.keeper_of(self, sampling)
+            self.add_callback(self.problems)
+            # A checkpoint holds what was drawn; skipping batches on resume would draw anew.
+            self.args.ignore_data_skip = True
         self._draw_fast = self._allowed("fast rollouts", self.signal.fast_rollouts, self._why_not_fast())
         self._live_rows_only = self._allowed(
             "live rows only",
@@ -129,6 +105,16 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if extra or self.args.cache_implementation is not None:
             return f"generation_kwargs {sorted(extra)} and cache_implementation are transformers' own"
         return None
+
+    # -- problems --------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:  # noqa: ANN401
+        if self.problems.posterior is None:
+            return super()._get_train_sampler(dataset)
+        repeats = self.num_iterations * self.args.steps_per_generation
+        return AdaptiveSampler(
+            self.problems, steps=len(self.train_dataset) // self.problems.problems_per_step, repeats=repeats
+        )
 
     # -- completions -----------------------------------------------------------------------------
 
@@ -212,6 +198,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if plan is not None:
             self._weigh(plan)
         self._measure(rewards, outcome, completion_ids_list)
+        if self.problems.posterior is not None:
+            self._record("signal/expected_live_share", self.problems.learn(outcome))
         if self.signal.on_rollouts is not None:
             self._keep(inputs, completions, completion_ids_list, rewards)
         if plan is not None:

@@ -1,0 +1,124 @@
+"""Posteriors by hand, draws by property."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from warmstart.problem_sampling import FORGET, REST, Posterior
+
+
+def test_of_an_unknown_problem_half_the_groups_of_two_and_more_of_larger_ones_are_live() -> None:
+    # ρ = 0.5 before anything is seen: κ = 1, Beta(1/2, 1/2); E[p²] = (1/2 · 3/2)/(1 · 2) = 3/8 on either side.
+    posterior = Posterior.fresh(["a", "b"])
+    assert posterior.live(2) == pytest.approx([1 / 4, 1 / 4])
+    assert (posterior.live(8) > posterior.live(2)).all()
+
+
+def test_what_is_learnt_of_a_problem_moves_it_most_its_stratum_less_and_others_least() -> None:
+    posterior = Posterior.fresh(["easy", "easy", "hard", "hard"]).learn([0, 2], [8, 0], [8, 8])
+    a, b = posterior.beta()
+    mean = a / (a + b)
+    assert mean[0] > mean[1] > 0.5 > mean[3] > mean[2]
+
+
+def test_the_prior_of_a_stratum_is_its_share_of_right_answers_drawn_towards_all() -> None:
+    # Two problems of one stratum, 4 of 8 and 0 of 8 right: everywhere (4+1)/(16+2) = 5/18,
+    # the stratum (4 + 16·5/18)/(16 + 16) = 0.2639.
+    posterior = Posterior.fresh(["one"] * 3).learn([0, 1], [4, 0], [8, 8])
+    a, b = posterior.beta()
+    assert a[2] / (a[2] + b[2]) == pytest.approx((4 + 16 * 5 / 18) / 32)
+
+
+def test_answers_are_forgotten() -> None:
+    posterior = Posterior.fresh(["one"] * 2).learn([0], [8], [8]).learn([1], [0], [8])
+    assert posterior.right_N[0] == pytest.approx(8 * FORGET)
+    assert posterior.of_N.tolist() == pytest.approx([8 * FORGET, 8])
+
+
+def test_mixed_problems_are_drawn_more_often_than_solved_and_hopeless_ones() -> None:
+    posterior = Posterior.fresh(["one"] * 30)
+    for _ in range(3):
+        posterior = posterior.learn(range(30), [8] * 10 + [0] * 10 + [4] * 10, [8] * 30)
+    drawn = [row for seed in range(200) for row in posterior.draw(3, 8, seed=seed)[1]]
+    shares = [sum(low <= row < low + 10 for row in drawn) / len(drawn) for low in (0, 10, 20)]
+    assert shares[2] > 0.8
+    assert min(shares) > 0
+
+
+def test_a_problem_rests_after_it_was_asked() -> None:
+    posterior = Posterior.fresh(["one"] * 200)
+    last: dict[int, int] = {}
+    for step in range(30):
+        posterior, drawn = posterior.draw(8, 8, seed=0)
+        posterior = posterior.learn(drawn, [4] * 8, [8] * 8)
+        assert all(step - last.get(row, -REST - 1) > REST for row in drawn)
+        last |= dict.fromkeys(drawn, step)
+
+
+def test_when_too_few_are_rested_resting_problems_fill_the_step() -> None:
+    posterior = Posterior.fresh(["one"] * 10)
+    for _ in range(4):
+        posterior, drawn = posterior.draw(8, 8, seed=0)
+        assert len(set(drawn)) == 8
+
+
+def test_every_problem_is_reached_even_one_that_looks_hopeless() -> None:
+    posterior = Posterior.fresh(["one"] * 40)
+    for _ in range(5):
+        posterior = posterior.learn([7], [0], [8])
+    seen: set[int] = set()
+    for _ in range(150):
+        posterior, drawn = posterior.draw(3, 8, seed=1)
+        posterior = posterior.learn(drawn, [4] * 3, [8] * 3)
+        seen |= set(drawn)
+    assert seen == set(range(40))
+
+
+def test_it_finds_more_mixed_groups_than_chance() -> None:
+    random = np.random.default_rng(0)
+    rates = random.beta(0.3, 0.3, 400)
+    posterior, live, of = Posterior.fresh([0] * 400), 0, 0
+    for _ in range(80):
+        posterior, drawn = posterior.draw(16, 8, seed=0)
+        right = random.binomial(8, rates[drawn])
+        live, of = live + int(((right > 0) & (right < 8)).sum()), of + 16
+        posterior = posterior.learn(drawn, right.tolist(), [8] * 16)
+    by_chance = float((1 - rates**8 - (1 - rates) ** 8).mean())
+    assert live / of > by_chance + 0.1
+
+
+@given(
+    problems=st.integers(1, 60),
+    share=st.floats(0, 1),
+    group=st.integers(2, 64),
+    seed=st.integers(0, 9),
+    right=st.lists(st.integers(0, 8), min_size=1, max_size=60),
+)
+def test_any_history_gives_chances_and_different_problems(
+    problems: int, share: float, group: int, seed: int, right: list[int]
+) -> None:
+    known = [row % problems for row in range(len(right))]
+    posterior = Posterior.fresh([row % 3 for row in range(problems)]).learn(known, right, [8] * len(right))
+    live = posterior.live(group)
+    assert ((live >= 0) & (live <= 1)).all()
+    count = max(1, round(share * problems))
+    after, drawn = posterior.draw(count, group, seed=seed)
+    assert len(set(drawn)) == len(drawn) == count
+    assert posterior.draw(count, group, seed=seed)[1] == drawn
+    restored = Posterior.fresh([row % 3 for row in range(problems)]).restored(
+        json.loads(json.dumps(after.to_dict()))
+    )
+    assert restored.draw(count, group, seed=seed)[1] == after.draw(count, group, seed=seed)[1]
+
+
+def test_more_problems_than_there_are_and_a_checkpoint_of_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="5 different problems are wanted and there are 4"):
+        Posterior.fresh([0] * 4).draw(5, 8, seed=0)
+    written = Posterior.fresh([0] * 9).learn([8], [1], [8]).to_dict()
+    with pytest.raises(ValueError, match="knows problem 8 and there are 4"):
+        Posterior.fresh([0] * 4).restored(written)
