@@ -1,38 +1,65 @@
 """What a tokenizer and its chat template do against the answer format, told from the tokenizer alone.
 
 `inspect_template` looks at a tokenizer as it was loaded, `inspect_prompter` at what `templates` made of it:
-after the repair nothing may be left.
+after the repair nothing serious may be left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from jinja2.exceptions import TemplateError
+from typing import TYPE_CHECKING
 
 from warmstart.diagnosis import Finding, Severity, finding, in_order
 from warmstart.errors import DataError
 from warmstart.records import Problem
+from warmstart.repairs import has_chatml
 from warmstart.tags import Tags
-from warmstart.templates import THINKING_OPENER, Prompter, opens_thinking
+from warmstart.templates import Prompter
+from warmstart.turns import (
+    LATER,
+    QUESTION,
+    THINKING_OPENER,
+    adds_begin,
+    answered,
+    asked,
+    empty_block,
+    open_block,
+    rendered,
+    turns,
+    went_on,
+    why_no_system,
+    writes_begin,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_QUESTION = "What is 40 + 2?"
-_INSIDE = "forty and two make forty-two"
-_SYSTEM = "warmstart-system-probe"
+_INSIDE = "forty and two make forty-two\n\n  40 + 2 = 42 ,\tas asked"
+"""Reasoning with what templates and tokenizers like to change: an empty line, spaces, a tab."""
+_SHOWN = 40
 
 
 def inspect_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> list[Finding]:
     """Return what the tokenizer would do to prompts and targets in the given tags, as it was loaded.
 
-    A tokenizer without a chat template has nothing to inspect; `templates.make_prompter` refuses it.
+    Without a chat template that is the one thing to say of the template.
     """
-    if not tokenizer.chat_template:
-        return []
-    rules = (_opener, _dropped_reasoning, _ignored_system, _double_bos, _pad_is_end, _other_end)
+    rules = [_tags_skipped, _text_not_kept, _pad_is_end]
+    if tokenizer.chat_template:
+        rules += [
+            _begun,
+            _opens_no_turn,
+            _dropped_reasoning,
+            _rewritten_turn,
+            _rewritten_prompt,
+            _ignored_system,
+            _double_bos,
+            _no_bos,
+            _no_end,
+            _other_end,
+        ]
+    else:
+        rules.append(_no_template)
     return in_order(found for rule in rules if (found := rule(tokenizer, tags)) is not None)
 
 
@@ -42,36 +69,56 @@ def inspect_prompter(prompter: Prompter, problems: Sequence[Problem]) -> list[Fi
     Args:
         prompter: Repaired.
         problems: A few of the run's; their prompts, and their rationales as targets, must come back from
-            the tokens byte for byte.
+            the tokens byte for byte. A problem with an empty line, spaces and a tab is always among them.
     """
-    tokenizer, found = prompter.tokenizer, []
-    if opens_thinking(tokenizer) and not prompter.prefill.startswith(THINKING_OPENER):
-        found.append(finding("template-opens-thinking", f"prompts still end in {THINKING_OPENER}"))
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == prompter.end_id:
-        found.append(finding("pad-is-end", f"{tokenizer.pad_token!r} pads and ends the turn"))
-    for problem in problems:
-        ids, text = prompter.prompt_ids(problem.question), prompter.render(problem.question)
-        begin = tokenizer.bos_token_id
-        if begin is not None and ids[:2] == [begin, begin]:
-            found.append(
-                finding("double-bos", f"the prompt of {problem.id} begins with two {tokenizer.bos_token}")
-            )
-            break
-        if _decoded(tokenizer, ids) != text:
-            found.append(
-                finding("text-not-kept", f"the prompt of {problem.id} changes on its way through the tokens")
-            )
-            break
-        target = _target(prompter, problem)
-        if target is None:
-            continue
-        answer = prompter.target_ids(target)
-        if _decoded(tokenizer, answer[:-1]) != target or answer[-1] != prompter.end_id:
-            found.append(
-                finding("text-not-kept", f"the target of {problem.id} changes on its way through the tokens")
-            )
-            break
+    tokenizer, tags = prompter.tokenizer, prompter.tags
+    rules = (_tags_skipped, _opens_no_turn, _pad_is_end, _no_end)
+    found = [one for rule in rules if (one := rule(tokenizer, tags)) is not None]
+    left = turns(tokenizer).begun.removesuffix(prompter.prefill)
+    if (begun := _begun_finding(left, tags)) is not None and begun.is_serious:
+        found.append(begun)
+    hard = Problem("with an empty line, spaces and a tab", f"{QUESTION}\n\n  Show\tit .", "42", _INSIDE)
+    for problem in (hard, *problems):
+        amiss = _prompt_amiss(prompter, problem) or _target_amiss(prompter, problem)
+        if amiss is not None:
+            return in_order([*found, amiss])
     return in_order(found)
+
+
+def _prompt_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
+    tokenizer = prompter.tokenizer
+    ids, text = prompter.prompt_ids(problem.question), prompter.render(problem.question)
+    begin = tokenizer.bos_token_id
+    if begin is not None and ids[:2] == [begin, begin]:
+        return finding(
+            "double-bos",
+            f"the prompt of {problem.id!r} begins with two {tokenizer.bos_token}",
+            "take one {{ bos_token }} out of chat_template and save the tokenizer",
+        )
+    if adds_begin(tokenizer) and ids[:1] != [begin]:
+        return finding("bos-missing", f"the prompt of {problem.id!r} does not begin with {tokenizer.bos_token}")
+    if _decoded(tokenizer, ids) != text:
+        return finding(
+            "text-not-kept", f"the prompt of {problem.id!r} changes on its way through the tokens"
+        )
+    for message in prompter.messages(problem.question):
+        said = message["content"].strip()
+        if said not in text:
+            return finding("template-rewrites-text", _changed(message["role"], said, text))
+    return None
+
+
+def _target_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
+    target = _target(prompter, problem)
+    if target is None:
+        return None
+    ids = prompter.target_ids(target)
+    written = target.removeprefix(prompter.prefill)
+    if _decoded(prompter.tokenizer, ids[:-1]) != written or ids[-1] != prompter.end_id:
+        return finding(
+            "text-not-kept", f"the target of {problem.id!r} changes on its way through the tokens"
+        )
+    return None
 
 
 def _target(prompter: Prompter, problem: Problem) -> str | None:
@@ -86,29 +133,85 @@ def _decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], **options: Any) -> str:  # noqa: ANN401
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
-
-
-def _asked() -> list[dict[str, str]]:
-    return [{"role": "user", "content": _QUESTION}]
-
-
-def _opener(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    if not opens_thinking(tokenizer):
-        return None
-    return finding(
-        "template-opens-thinking",
-        f"the prompt ends in {THINKING_OPENER}: the model goes on inside it and never writes {tags.exact[0]}",
+def _changed(role: str, said: str, text: str) -> str:
+    """Return a sentence about where ``text`` stops saying what the turn of ``role`` said."""
+    kept = next(count for count in range(len(said), -1, -1) if said[:count] in text)
+    if kept == 0:
+        return f"the {role} turn is not in the rendered text: {said[:_SHOWN]!r} is gone"
+    at = text.index(said[:kept]) + kept
+    before = said[max(0, kept - 12) : kept]
+    return (
+        f"the {role} turn is changed: after {before!r} it says {said[kept : kept + 12]!r}, "
+        f"the rendered text {text[at : at + 12]!r}"
     )
+
+
+def _no_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding:
+    if has_chatml(tokenizer):
+        return finding(
+            "template-missing",
+            "the tokenizer has no chat template, and it has the marks of ChatML",
+            "warmstart sets ChatML and saves it with the adapter",
+        )
+    return finding("template-missing", "the tokenizer has no chat template and no marks that name one")
+
+
+def _begun(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    return _begun_finding(turns(tokenizer).begun, tags)
+
+
+def _begun_finding(begun: str, tags: Tags) -> Finding | None:
+    """Return the finding about what a prompt writes of the completion, if it writes anything."""
+    if not begun.strip():
+        return None
+    closed, opener = empty_block(begun), open_block(begun)
+    if closed == tags.reasoning:
+        return finding(
+            "template-begins-turn",
+            f"the prompt ends in {begun!r}: the {tags.exact[0]} block of the format is closed, and empty, before "
+            "the model writes",
+            "set prompt.enable_thinking=true, or another prompt.reasoning_tag",
+        )
+    if closed is not None:
+        return finding(
+            "template-begins-turn",
+            f"the prompt ends in {begun!r}",
+            f"nothing to do with {tags.exact[0]}: it tells the model not to think before it",
+            level=Severity.NOTE,
+        )
+    if opener is not None:
+        after = "" if opener == THINKING_OPENER else f" ({begun!r})"
+        return finding(
+            "template-opens-thinking",
+            f"the prompt ends in {opener}{after}: the model goes on inside it and never writes {tags.exact[0]}",
+        )
+    return finding(
+        "template-begins-turn",
+        f"the prompt ends in {begun[:_SHOWN]!r}, which no answer of the model's in a conversation begins with",
+    )
+
+
+def _opens_no_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    around = turns(tokenizer)
+    code, ending = "template-opens-no-turn", around.prompt[-_SHOWN:]
+    if around.missing:
+        return finding(
+            code, f"the prompt ends in {ending!r}, without the {around.missing!r} that opens the model's turn"
+        )
+    if around.has_other_mark:
+        return finding(
+            code,
+            f"the prompt ends in {ending!r}, and in a conversation {around.marks[0][-_SHOWN:]!r} opens the "
+            "model's turn",
+            "make chat_template write the same mark where add_generation_prompt is true",
+            level=Severity.WARNING,
+        )
+    return None
 
 
 def _dropped_reasoning(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
     for used in (tags, Tags("think", "answer")):
-        target = used.wrap(_INSIDE, "42")
-        messages = [*_asked(), {"role": "assistant", "content": target}]
-        later = [*messages, {"role": "user", "content": "Are you sure?"}]
-        if _INSIDE in _rendered(tokenizer, messages) and _INSIDE in _rendered(tokenizer, later):
+        if not _drops(tokenizer, used):
             continue
         return finding(
             "template-drops-reasoning",
@@ -121,25 +224,64 @@ def _dropped_reasoning(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Findin
     return None
 
 
-def _ignored_system(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    code, cure = "template-ignores-system", "the instructions go into the user's turn"
-    try:
-        text = _rendered(tokenizer, [{"role": "system", "content": _SYSTEM}, *_asked()])
-    except TemplateError as error:
-        return finding(code, f"the template refuses a system turn: {error}", cure)
-    if _SYSTEM not in text:
-        return finding(code, "the system turn is not in the rendered prompt", cure)
-    head = text[: text.index(_SYSTEM)].replace(str(tokenizer.bos_token or ""), "").strip()
-    if not head:
-        return finding(code, "the system turn stands in the prompt without any mark", cure)
+def _drops(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> bool:
+    target, word = tags.wrap(_INSIDE, "42"), _INSIDE[:10]
+    return any(word not in rendered(tokenizer, messages(target)) for messages in (answered, went_on))
+
+
+def _rewritten_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    """Anything the template does to a target that does not take its reasoning away."""
+    if _drops(tokenizer, tags):
+        return None
+    code, cure = "template-rewrites-text", "warmstart tokenises targets without the template"
+    target = tags.wrap(_INSIDE, "42")
+    for messages in (answered, went_on):
+        text = rendered(tokenizer, messages(target))
+        if target not in text:
+            return finding(code, _changed("assistant", target, text), cure)
+    around = turns(tokenizer)
+    extra = (around.opening or "").removeprefix(around.prompt)
+    if around.opening != around.prompt and extra != around.opening and extra.strip():
+        return finding(
+            code,
+            f"in training text the model's last turn begins with {extra!r}, which the prompt does not end in",
+            cure,
+            level=Severity.WARNING,
+        )
+    if f"  {target}  " not in rendered(tokenizer, answered(f"  {target}  ")):
+        return finding(
+            code,
+            "white space around an assistant's turn is taken off",
+            "nothing to do: a target has none",
+            level=Severity.NOTE,
+        )
     return None
+
+
+def _rewritten_prompt(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    turn = tags.wrap(_INSIDE, "42")
+    conversation = [{"role": "user", "content": turn}]
+    if why_no_system(tokenizer) is None:
+        conversation.insert(0, {"role": "system", "content": f"{LATER}\n{turn}"})
+    text = rendered(tokenizer, conversation, add_generation_prompt=True)
+    for message in conversation:
+        if message["content"] not in text:
+            return finding("template-rewrites-text", _changed(message["role"], message["content"], text))
+    return None
+
+
+def _ignored_system(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    why = why_no_system(tokenizer)
+    if why is None:
+        return None
+    return finding("template-ignores-system", why, "the instructions go into the user's turn")
 
 
 def _double_bos(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
     begin = tokenizer.bos_token_id
     if begin is None:
         return None
-    ids = list(tokenizer(_rendered(tokenizer, _asked(), add_generation_prompt=True))["input_ids"])
+    ids = list(tokenizer(rendered(tokenizer, asked(), add_generation_prompt=True))["input_ids"])
     if ids[:2] != [begin, begin]:
         return None
     return finding(
@@ -149,18 +291,93 @@ def _double_bos(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | Non
     )
 
 
-def _pad_is_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+def _no_bos(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    begin = tokenizer.bos_token
+    if begin is None or writes_begin(tokenizer):
         return None
-    return finding("pad-is-end", f"{tokenizer.eos_token!r} ends the turn and pads")
+    if adds_begin(tokenizer):
+        return finding(
+            "bos-missing",
+            f"the tokenizer begins a text with {begin}, and a rendered prompt, which is tokenised without "
+            "special tokens, has none",
+            "warmstart lets the template write it",
+        )
+    if begin in (tokenizer.eos_token, tokenizer.pad_token):
+        return None
+    return finding(
+        "bos-missing",
+        f"the tokenizer names {begin} as its beginning of text, and neither it nor the template writes it",
+        "if the model was trained with it, begin chat_template with {{ bos_token }} and save the tokenizer",
+        level=Severity.WARNING,
+    )
+
+
+def _pad_is_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    pad, end = tokenizer.pad_token, tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        return finding(
+            "pad-is-end", f"there is no padding token, and {end!r}, which ends the turn, is often taken for it"
+        )
+    if tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return None
+    return finding("pad-is-end", f"{pad!r} ends the turn and pads, so the end would be masked from the loss")
+
+
+def _no_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    around = turns(tokenizer)
+    if tokenizer.eos_token is None:
+        return finding(
+            "end-missing",
+            "the tokenizer names no end-of-turn token",
+            f"warmstart takes {around.closing.strip()!r}, which the template writes"
+            if (around.closing or "").strip()
+            else "name it with model.end_token",
+        )
+    if around.closing is None or around.closing.strip():
+        return None
+    return finding(
+        "end-missing",
+        f"the template writes {around.closing!r} after the model's turn: SFT on it never teaches {tokenizer.eos_token}",
+        f"warmstart ends every target with {tokenizer.eos_token} and lets the template write it",
+    )
 
 
 def _other_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    text = _rendered(tokenizer, [*_asked(), {"role": "assistant", "content": _INSIDE}])
-    after = text[text.rindex(_INSIDE) + len(_INSIDE) :].strip() if _INSIDE in text else ""
-    if not after or after.startswith(str(tokenizer.eos_token)):
+    after = (turns(tokenizer).closing or "").strip()
+    if not after or tokenizer.eos_token is None or after.startswith(str(tokenizer.eos_token)):
         return None
     return finding(
         "end-token-differs",
-        f"the template ends a turn with {after!r}, the tokenizer with {tokenizer.eos_token!r}",
+        f"the template ends a turn with {after[:_SHOWN]!r}, the tokenizer with {tokenizer.eos_token!r}",
     )
+
+
+def _tags_skipped(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    """A completion is decoded without special tokens; a tag that is one never reaches a reward."""
+    target = tags.wrap(_INSIDE, "42")
+    ids = tokenizer(target, add_special_tokens=False)["input_ids"]
+    kept = str(tokenizer.decode(ids, skip_special_tokens=True))
+    lost = [tag for tag in tags.exact if tag in _decoded(tokenizer, ids) and tag not in kept]
+    if not lost:
+        return None
+    return finding(
+        "tags-skipped",
+        f"{', '.join(lost)} {'is a special token' if len(lost) == 1 else 'are special tokens'}, and completions "
+        "are decoded without special tokens: no reward would see it",
+    )
+
+
+def _text_not_kept(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    """Whether a target comes back from its tokens, decoded as rewards get it."""
+    target = tags.wrap(_INSIDE, "42")
+    ids = tokenizer(target, add_special_tokens=False)["input_ids"]
+    exact, seen = _decoded(tokenizer, ids), str(tokenizer.decode(ids, skip_special_tokens=False))
+    if exact != target:
+        return finding("text-not-kept", _changed("assistant", target, exact).replace("rendered", "decoded"))
+    if seen != target:
+        return finding(
+            "text-not-kept",
+            _changed("assistant", target, seen).replace("rendered", "decoded"),
+            "warmstart sets clean_up_tokenization_spaces=false",
+        )
+    return None
