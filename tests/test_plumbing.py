@@ -15,7 +15,7 @@ from warmstart.turns import opens_thinking
 R1 = ["template-drops-reasoning", "template-ignores-system", "double-bos"]
 EXPECTED = {
     "qwen2.5-0.5b-instruct": [],
-    "qwen3-0.6b": ["template-drops-reasoning"],
+    "qwen3-0.6b": ["template-drops-reasoning", "template-rewrites-text"],
     "deepseek-r1-distill-qwen": R1,
     "deepseek-r1-distill-qwen-think": ["template-opens-thinking", *R1],
 }

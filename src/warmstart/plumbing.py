@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _INSIDE = "forty and two make forty-two\n\n  40 + 2 = 42 ,\tas asked"
 """Reasoning with what templates and tokenizers like to change: an empty line, spaces, a tab."""
 _SHOWN = 40
+_ALIKE = 8
+"""Characters from which on two texts that begin alike are taken for the same turn."""
 
 
 def inspect_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> list[Finding]:
@@ -96,11 +98,11 @@ def _prompt_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
             "take one {{ bos_token }} out of chat_template and save the tokenizer",
         )
     if adds_begin(tokenizer) and ids[:1] != [begin]:
-        return finding("bos-missing", f"the prompt of {problem.id!r} does not begin with {tokenizer.bos_token}")
-    if _decoded(tokenizer, ids) != text:
         return finding(
-            "text-not-kept", f"the prompt of {problem.id!r} changes on its way through the tokens"
+            "bos-missing", f"the prompt of {problem.id!r} does not begin with {tokenizer.bos_token}"
         )
+    if _decoded(tokenizer, ids) != text:
+        return finding("text-not-kept", f"the prompt of {problem.id!r} changes on its way through the tokens")
     for message in prompter.messages(problem.question):
         said = message["content"].strip()
         if said not in text:
@@ -115,9 +117,7 @@ def _target_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
     ids = prompter.target_ids(target)
     written = target.removeprefix(prompter.prefill)
     if _decoded(prompter.tokenizer, ids[:-1]) != written or ids[-1] != prompter.end_id:
-        return finding(
-            "text-not-kept", f"the target of {problem.id!r} changes on its way through the tokens"
-        )
+        return finding("text-not-kept", f"the target of {problem.id!r} changes on its way through the tokens")
     return None
 
 
@@ -136,8 +136,8 @@ def _decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 def _changed(role: str, said: str, text: str) -> str:
     """Return a sentence about where ``text`` stops saying what the turn of ``role`` said."""
     kept = next(count for count in range(len(said), -1, -1) if said[:count] in text)
-    if kept == 0:
-        return f"the {role} turn is not in the rendered text: {said[:_SHOWN]!r} is gone"
+    if kept < min(_ALIKE, len(said)):
+        return f"the {role} turn is not in the rendered text: {said[:_SHOWN]!r} is gone or changed throughout"
     at = text.index(said[:kept]) + kept
     before = said[max(0, kept - 12) : kept]
     return (
@@ -225,8 +225,9 @@ def _dropped_reasoning(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Findin
 
 
 def _drops(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> bool:
-    target, word = tags.wrap(_INSIDE, "42"), _INSIDE[:10]
-    return any(word not in rendered(tokenizer, messages(target)) for messages in (answered, went_on))
+    # One word in any case: a template that changes the reasoning has not dropped it.
+    target, word = tags.wrap(_INSIDE, "42"), _INSIDE.split()[0]
+    return any(word not in rendered(tokenizer, messages(target)).lower() for messages in (answered, went_on))
 
 
 def _rewritten_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
@@ -260,7 +261,7 @@ def _rewritten_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding |
 
 def _rewritten_prompt(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
     turn = tags.wrap(_INSIDE, "42")
-    conversation = [{"role": "user", "content": turn}]
+    conversation = [{"role": "user", "content": f"{QUESTION}\n{turn}"}]
     if why_no_system(tokenizer) is None:
         conversation.insert(0, {"role": "system", "content": f"{LATER}\n{turn}"})
     text = rendered(tokenizer, conversation, add_generation_prompt=True)
@@ -316,7 +317,8 @@ def _pad_is_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | Non
     pad, end = tokenizer.pad_token, tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         return finding(
-            "pad-is-end", f"there is no padding token, and {end!r}, which ends the turn, is often taken for it"
+            "pad-is-end",
+            f"there is no padding token, and {end!r}, which ends the turn, is often taken for it",
         )
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         return None
@@ -324,20 +326,16 @@ def _pad_is_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | Non
 
 
 def _no_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    around = turns(tokenizer)
+    closing = turns(tokenizer).closing
     if tokenizer.eos_token is None:
-        return finding(
-            "end-missing",
-            "the tokenizer names no end-of-turn token",
-            f"warmstart takes {around.closing.strip()!r}, which the template writes"
-            if (around.closing or "").strip()
-            else "name it with model.end_token",
-        )
-    if around.closing is None or around.closing.strip():
+        written = (closing or "").strip()
+        cure = f"warmstart takes {written!r}, which the template writes" if written else "set model.end_token"
+        return finding("end-missing", "the tokenizer names no end-of-turn token", cure)
+    if closing is None or closing.strip():
         return None
     return finding(
         "end-missing",
-        f"the template writes {around.closing!r} after the model's turn: SFT on it never teaches {tokenizer.eos_token}",
+        f"the template writes {closing!r} after the model's turn: SFT on it never teaches {tokenizer.eos_token}",
         f"warmstart ends every target with {tokenizer.eos_token} and lets the template write it",
     )
 

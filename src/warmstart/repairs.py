@@ -146,9 +146,7 @@ def set_thinking(tokenizer: PreTrainedTokenizerBase, enable_thinking: bool | Non
     return [f"the template's thinking switch is set to {value}"]
 
 
-def take_out_begun(
-    tokenizer: PreTrainedTokenizerBase, tags: Tags, enable_thinking: bool | None
-) -> list[str]:
+def take_out_begun(tokenizer: PreTrainedTokenizerBase, tags: Tags, enable_thinking: bool | None) -> list[str]:
     """Take out what the prompt writes of the completion: the model is to write the whole format itself.
 
     An empty block of thoughts stays where ``enable_thinking=False`` asked for it, and where the format

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from warmstart.diagnosis.facts import ProbeFacts, live_chances, mean, rate_over_problems
 from warmstart.diagnosis.cause import Severity
+from warmstart.diagnosis.facts import ProbeFacts, live_chances, mean, rate_over_problems
 from warmstart.diagnosis.findings import Finding, explaining, finding
 from warmstart.diagnosis.rules_plumbing import diagnose_faults
 from warmstart.diagnosis.rules_writing import (
