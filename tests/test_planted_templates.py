@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tokenizers import normalizers
@@ -13,6 +14,7 @@ from warmstart.cli import app
 from warmstart.data.synthetic import generate
 from warmstart.errors import ModelError
 from warmstart.plumbing import inspect_prompter, inspect_template
+from warmstart.records import Problem
 from warmstart.tags import DEFAULT_TAGS, Tags
 from warmstart.templates import make_prompter
 from warmstart.turns import answered, rendered, turns
@@ -307,6 +309,13 @@ def test_qwen3_puts_an_empty_block_before_the_last_turn_of_training_text(load) -
     assert str(found.severity) == "warning"
 
 
+def test_an_exemplar_whose_reasoning_the_template_drops_is_in_the_way(load) -> None:
+    for tags, left in ((THINK, ["template-drops-reasoning"]), (DEFAULT_TAGS, [])):
+        prompter = make_prompter(load(QWEN3), tags=tags)
+        shown = replace(prompter, exemplar=("1 + 1?", prompter.target("1 + 1 = 2", "2")))
+        assert _codes(inspect_prompter(shown, PROBLEMS)) == left
+
+
 # -- the tokens ----------------------------------------------------------------------------------
 
 
@@ -316,6 +325,14 @@ def test_tags_that_decoding_skips_are_in_the_way(load) -> None:
     assert "<think> is a special token" in _found(tokenizer, "tags-skipped", THINK).evidence
     assert "tags-skipped" in _codes(inspect_prompter(make_prompter(tokenizer, tags=THINK), PROBLEMS))
     assert "tags-skipped" not in _codes(inspect_template(tokenizer, DEFAULT_TAGS))
+
+
+def test_an_end_that_decoding_leaves_in_the_text_is_in_the_way(load) -> None:
+    prompter = make_prompter(load(QWEN), tags=DEFAULT_TAGS, end_token="</tool_call>")
+    (found,) = inspect_prompter(prompter, PROBLEMS)
+    assert found.code == "text-not-kept"
+    assert "'</tool_call>' ends the turn and is no special token" in found.evidence
+    assert "model.end_token" in found.advice
 
 
 @pytest.mark.parametrize(
@@ -333,6 +350,11 @@ def test_a_tokenizer_that_changes_a_text_is_in_the_way(load, normalizer) -> None
     tokenizer.backend_tokenizer.normalizer = normalizer
     left = inspect_prompter(make_prompter(tokenizer, tags=DEFAULT_TAGS), PROBLEMS)
     assert _codes(left) == ["text-not-kept"]
+
+
+def test_letters_that_the_tokenizer_composes_are_no_fault(load) -> None:
+    decomposed = Problem("accents", "Zoe\u0308 has 2 pens, how many?", "2", "Zoe\u0308 has 2")
+    assert inspect_prompter(make_prompter(load(QWEN), tags=DEFAULT_TAGS), [decomposed]) == []
 
 
 def test_a_decoder_that_takes_out_spaces_is_told_and_set_right(load) -> None:
@@ -369,6 +391,15 @@ def test_a_tokenizer_without_a_template_or_known_marks_is_refused_with_what_to_w
     with pytest.raises(ModelError, match="no chat template") as refused:
         make_prompter(tokenizer, tags=DEFAULT_TAGS)
     assert "chat_template.jinja" in refused.value.hint
+
+
+def test_a_template_that_cannot_be_rendered_is_told_and_refused(load) -> None:
+    tokenizer = load(QWEN)
+    tokenizer.chat_template += "{% if %}"
+    found = _found(tokenizer, "template-missing")
+    assert "TemplateSyntaxError" in found.evidence
+    with pytest.raises(ModelError, match="cannot be rendered: TemplateSyntaxError"):
+        make_prompter(tokenizer, tags=DEFAULT_TAGS)
 
 
 # -- the command ---------------------------------------------------------------------------------

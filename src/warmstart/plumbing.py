@@ -6,63 +6,52 @@ after the repair nothing serious may be left.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from warmstart.diagnosis import Finding, Severity, finding, in_order
+from warmstart import plumbing_rules as rules
+from warmstart.diagnosis import Finding, finding, in_order
 from warmstart.errors import DataError
+from warmstart.plumbing_rules import INSIDE, changed, decoded
 from warmstart.records import Problem
-from warmstart.repairs import has_chatml
 from warmstart.tags import Tags
 from warmstart.templates import Prompter
-from warmstart.turns import (
-    LATER,
-    QUESTION,
-    THINKING_OPENER,
-    adds_begin,
-    answered,
-    asked,
-    empty_block,
-    open_block,
-    rendered,
-    turns,
-    went_on,
-    why_no_system,
-    writes_begin,
-)
+from warmstart.turns import QUESTION, adds_begin, turns, why_no_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_INSIDE = "forty and two make forty-two\n\n  40 + 2 = 42 ,\tas asked"
-"""Reasoning with what templates and tokenizers like to change: an empty line, spaces, a tab."""
-_SHOWN = 40
-_ALIKE = 8
-"""Characters from which on two texts that begin alike are taken for the same turn."""
+_OF_THE_TOKENS = (
+    rules.tags_skipped,
+    rules.end_stays,
+    rules.text_not_kept,
+    rules.pad_is_end,
+    rules.no_template,
+)
+_OF_THE_TEMPLATE = (
+    rules.begun_turn,
+    rules.opens_no_turn,
+    rules.dropped_reasoning,
+    rules.rewritten_turn,
+    rules.rewritten_prompt,
+    rules.ignored_system,
+    rules.double_bos,
+    rules.no_bos,
+    rules.no_end,
+    rules.other_end,
+)
+_AFTER_REPAIR = (rules.tags_skipped, rules.end_stays, rules.opens_no_turn, rules.pad_is_end, rules.no_end)
 
 
 def inspect_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> list[Finding]:
     """Return what the tokenizer would do to prompts and targets in the given tags, as it was loaded.
 
-    Without a chat template that is the one thing to say of the template.
+    Without a chat template, or with one that cannot be rendered, that is the one thing to say of it.
     """
-    rules = [_tags_skipped, _text_not_kept, _pad_is_end]
-    if tokenizer.chat_template:
-        rules += [
-            _begun,
-            _opens_no_turn,
-            _dropped_reasoning,
-            _rewritten_turn,
-            _rewritten_prompt,
-            _ignored_system,
-            _double_bos,
-            _no_bos,
-            _no_end,
-            _other_end,
-        ]
-    else:
-        rules.append(_no_template)
-    return in_order(found for rule in rules if (found := rule(tokenizer, tags)) is not None)
+    can_render = tokenizer.chat_template and why_no_prompt(tokenizer) is None
+    chosen = (*_OF_THE_TOKENS, *_OF_THE_TEMPLATE) if can_render else _OF_THE_TOKENS
+    return in_order(found for rule in chosen if (found := rule(tokenizer, tags)) is not None)
 
 
 def inspect_prompter(prompter: Prompter, problems: Sequence[Problem]) -> list[Finding]:
@@ -74,12 +63,11 @@ def inspect_prompter(prompter: Prompter, problems: Sequence[Problem]) -> list[Fi
             the tokens byte for byte. A problem with an empty line, spaces and a tab is always among them.
     """
     tokenizer, tags = prompter.tokenizer, prompter.tags
-    rules = (_tags_skipped, _opens_no_turn, _pad_is_end, _no_end)
-    found = [one for rule in rules if (one := rule(tokenizer, tags)) is not None]
+    found = [one for rule in _AFTER_REPAIR if (one := rule(tokenizer, tags)) is not None]
     left = turns(tokenizer).begun.removesuffix(prompter.prefill)
-    if (begun := _begun_finding(left, tags)) is not None and begun.is_serious:
+    if (begun := rules.begins_turn(left, tags)) is not None and begun.is_serious:
         found.append(begun)
-    hard = Problem("with an empty line, spaces and a tab", f"{QUESTION}\n\n  Show\tit .", "42", _INSIDE)
+    hard = Problem("with an empty line, spaces and a tab", f"{QUESTION}\n\n  Show\tit .", "42", INSIDE)
     for problem in (hard, *problems):
         amiss = _prompt_amiss(prompter, problem) or _target_amiss(prompter, problem)
         if amiss is not None:
@@ -101,12 +89,19 @@ def _prompt_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
         return finding(
             "bos-missing", f"the prompt of {problem.id!r} does not begin with {tokenizer.bos_token}"
         )
-    if _decoded(tokenizer, ids) != text:
+    if not _is_same(decoded(tokenizer, ids), text):
         return finding("text-not-kept", f"the prompt of {problem.id!r} changes on its way through the tokens")
     for message in prompter.messages(problem.question):
-        said = message["content"].strip()
-        if said not in text:
-            return finding("template-rewrites-text", _changed(message["role"], said, text))
+        role, said = message["role"], message["content"].strip()
+        if said in text:
+            continue
+        if role == "assistant":
+            return finding(
+                "template-drops-reasoning",
+                f"the exemplar is not in the prompt as it is: {changed(role, said, text)}",
+                "show no exemplar, or set another prompt.reasoning_tag",
+            )
+        return finding("template-rewrites-text", changed(role, said, text))
     return None
 
 
@@ -116,266 +111,19 @@ def _target_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
         return None
     ids = prompter.target_ids(target)
     written = target.removeprefix(prompter.prefill)
-    if _decoded(prompter.tokenizer, ids[:-1]) != written or ids[-1] != prompter.end_id:
+    if not _is_same(decoded(prompter.tokenizer, ids[:-1]), written) or ids[-1] != prompter.end_id:
         return finding("text-not-kept", f"the target of {problem.id!r} changes on its way through the tokens")
     return None
 
 
 def _target(prompter: Prompter, problem: Problem) -> str | None:
     try:
-        return prompter.target(problem.rationale or _INSIDE, problem.gold)
+        return prompter.target(problem.rationale or INSIDE, problem.gold)
     except DataError:
         # A rationale that holds a tag is the data's fault; SFT reports it with the row.
         return None
 
 
-def _decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _changed(role: str, said: str, text: str) -> str:
-    """Return a sentence about where ``text`` stops saying what the turn of ``role`` said."""
-    kept = next(count for count in range(len(said), -1, -1) if said[:count] in text)
-    if kept < min(_ALIKE, len(said)):
-        return f"the {role} turn is not in the rendered text: {said[:_SHOWN]!r} is gone or changed throughout"
-    at = text.index(said[:kept]) + kept
-    before = said[max(0, kept - 12) : kept]
-    return (
-        f"the {role} turn is changed: after {before!r} it says {said[kept : kept + 12]!r}, "
-        f"the rendered text {text[at : at + 12]!r}"
-    )
-
-
-def _no_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding:
-    if has_chatml(tokenizer):
-        return finding(
-            "template-missing",
-            "the tokenizer has no chat template, and it has the marks of ChatML",
-            "warmstart sets ChatML and saves it with the adapter",
-        )
-    return finding("template-missing", "the tokenizer has no chat template and no marks that name one")
-
-
-def _begun(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    return _begun_finding(turns(tokenizer).begun, tags)
-
-
-def _begun_finding(begun: str, tags: Tags) -> Finding | None:
-    """Return the finding about what a prompt writes of the completion, if it writes anything."""
-    if not begun.strip():
-        return None
-    closed, opener = empty_block(begun), open_block(begun)
-    if closed == tags.reasoning:
-        return finding(
-            "template-begins-turn",
-            f"the prompt ends in {begun!r}: the {tags.exact[0]} block of the format is closed, and empty, before "
-            "the model writes",
-            "set prompt.enable_thinking=true, or another prompt.reasoning_tag",
-        )
-    if closed is not None:
-        return finding(
-            "template-begins-turn",
-            f"the prompt ends in {begun!r}",
-            f"nothing to do with {tags.exact[0]}: it tells the model not to think before it",
-            level=Severity.NOTE,
-        )
-    if opener is not None:
-        after = "" if opener == THINKING_OPENER else f" ({begun!r})"
-        return finding(
-            "template-opens-thinking",
-            f"the prompt ends in {opener}{after}: the model goes on inside it and never writes {tags.exact[0]}",
-        )
-    return finding(
-        "template-begins-turn",
-        f"the prompt ends in {begun[:_SHOWN]!r}, which no answer of the model's in a conversation begins with",
-    )
-
-
-def _opens_no_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    around = turns(tokenizer)
-    code, ending = "template-opens-no-turn", around.prompt[-_SHOWN:]
-    if around.missing:
-        return finding(
-            code, f"the prompt ends in {ending!r}, without the {around.missing!r} that opens the model's turn"
-        )
-    if around.has_other_mark:
-        return finding(
-            code,
-            f"the prompt ends in {ending!r}, and in a conversation {around.marks[0][-_SHOWN:]!r} opens the "
-            "model's turn",
-            "make chat_template write the same mark where add_generation_prompt is true",
-            level=Severity.WARNING,
-        )
-    return None
-
-
-def _dropped_reasoning(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    for used in (tags, Tags("think", "answer")):
-        if not _drops(tokenizer, used):
-            continue
-        return finding(
-            "template-drops-reasoning",
-            f"what an assistant's turn holds in {used.exact[0]} is gone after rendering",
-            "warmstart tokenises targets without the template"
-            if used == tags
-            else f"nothing to do with {tags.exact[0]}; it would matter with {used.exact[0]}",
-            level=Severity.BROKEN if used == tags else Severity.NOTE,
-        )
-    return None
-
-
-def _drops(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> bool:
-    # One word in any case: a template that changes the reasoning has not dropped it.
-    target, word = tags.wrap(_INSIDE, "42"), _INSIDE.split()[0]
-    return any(word not in rendered(tokenizer, messages(target)).lower() for messages in (answered, went_on))
-
-
-def _rewritten_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    """Anything the template does to a target that does not take its reasoning away."""
-    if _drops(tokenizer, tags):
-        return None
-    code, cure = "template-rewrites-text", "warmstart tokenises targets without the template"
-    target = tags.wrap(_INSIDE, "42")
-    for messages in (answered, went_on):
-        text = rendered(tokenizer, messages(target))
-        if target not in text:
-            return finding(code, _changed("assistant", target, text), cure)
-    around = turns(tokenizer)
-    extra = (around.opening or "").removeprefix(around.prompt)
-    if around.opening != around.prompt and extra != around.opening and extra.strip():
-        return finding(
-            code,
-            f"in training text the model's last turn begins with {extra!r}, which the prompt does not end in",
-            cure,
-            level=Severity.WARNING,
-        )
-    if f"  {target}  " not in rendered(tokenizer, answered(f"  {target}  ")):
-        return finding(
-            code,
-            "white space around an assistant's turn is taken off",
-            "nothing to do: a target has none",
-            level=Severity.NOTE,
-        )
-    return None
-
-
-def _rewritten_prompt(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    turn = tags.wrap(_INSIDE, "42")
-    conversation = [{"role": "user", "content": f"{QUESTION}\n{turn}"}]
-    if why_no_system(tokenizer) is None:
-        conversation.insert(0, {"role": "system", "content": f"{LATER}\n{turn}"})
-    text = rendered(tokenizer, conversation, add_generation_prompt=True)
-    for message in conversation:
-        if message["content"] not in text:
-            return finding("template-rewrites-text", _changed(message["role"], message["content"], text))
-    return None
-
-
-def _ignored_system(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    why = why_no_system(tokenizer)
-    if why is None:
-        return None
-    return finding("template-ignores-system", why, "the instructions go into the user's turn")
-
-
-def _double_bos(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    begin = tokenizer.bos_token_id
-    if begin is None:
-        return None
-    ids = list(tokenizer(rendered(tokenizer, asked(), add_generation_prompt=True))["input_ids"])
-    if ids[:2] != [begin, begin]:
-        return None
-    return finding(
-        "double-bos",
-        f"the template writes {tokenizer.bos_token} and the tokenizer adds another",
-        "warmstart tokenises the rendered prompt without special tokens",
-    )
-
-
-def _no_bos(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    begin = tokenizer.bos_token
-    if begin is None or writes_begin(tokenizer):
-        return None
-    if adds_begin(tokenizer):
-        return finding(
-            "bos-missing",
-            f"the tokenizer begins a text with {begin}, and a rendered prompt, which is tokenised without "
-            "special tokens, has none",
-            "warmstart lets the template write it",
-        )
-    if begin in (tokenizer.eos_token, tokenizer.pad_token):
-        return None
-    return finding(
-        "bos-missing",
-        f"the tokenizer names {begin} as its beginning of text, and neither it nor the template writes it",
-        "if the model was trained with it, begin chat_template with {{ bos_token }} and save the tokenizer",
-        level=Severity.WARNING,
-    )
-
-
-def _pad_is_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    pad, end = tokenizer.pad_token, tokenizer.eos_token
-    if tokenizer.pad_token_id is None:
-        return finding(
-            "pad-is-end",
-            f"there is no padding token, and {end!r}, which ends the turn, is often taken for it",
-        )
-    if tokenizer.pad_token_id != tokenizer.eos_token_id:
-        return None
-    return finding("pad-is-end", f"{pad!r} ends the turn and pads, so the end would be masked from the loss")
-
-
-def _no_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    closing = turns(tokenizer).closing
-    if tokenizer.eos_token is None:
-        written = (closing or "").strip()
-        cure = f"warmstart takes {written!r}, which the template writes" if written else "set model.end_token"
-        return finding("end-missing", "the tokenizer names no end-of-turn token", cure)
-    if closing is None or closing.strip():
-        return None
-    return finding(
-        "end-missing",
-        f"the template writes {closing!r} after the model's turn: SFT on it never teaches {tokenizer.eos_token}",
-        f"warmstart ends every target with {tokenizer.eos_token} and lets the template write it",
-    )
-
-
-def _other_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    after = (turns(tokenizer).closing or "").strip()
-    if not after or tokenizer.eos_token is None or after.startswith(str(tokenizer.eos_token)):
-        return None
-    return finding(
-        "end-token-differs",
-        f"the template ends a turn with {after[:_SHOWN]!r}, the tokenizer with {tokenizer.eos_token!r}",
-    )
-
-
-def _tags_skipped(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    """A completion is decoded without special tokens; a tag that is one never reaches a reward."""
-    target = tags.wrap(_INSIDE, "42")
-    ids = tokenizer(target, add_special_tokens=False)["input_ids"]
-    kept = str(tokenizer.decode(ids, skip_special_tokens=True))
-    lost = [tag for tag in tags.exact if tag in _decoded(tokenizer, ids) and tag not in kept]
-    if not lost:
-        return None
-    return finding(
-        "tags-skipped",
-        f"{', '.join(lost)} {'is a special token' if len(lost) == 1 else 'are special tokens'}, and completions "
-        "are decoded without special tokens: no reward would see it",
-    )
-
-
-def _text_not_kept(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    """Whether a target comes back from its tokens, decoded as rewards get it."""
-    target = tags.wrap(_INSIDE, "42")
-    ids = tokenizer(target, add_special_tokens=False)["input_ids"]
-    exact, seen = _decoded(tokenizer, ids), str(tokenizer.decode(ids, skip_special_tokens=False))
-    if exact != target:
-        return finding("text-not-kept", _changed("assistant", target, exact).replace("rendered", "decoded"))
-    if seen != target:
-        return finding(
-            "text-not-kept",
-            _changed("assistant", target, seen).replace("rendered", "decoded"),
-            "warmstart sets clean_up_tokenization_spaces=false",
-        )
-    return None
+def _is_same(given: str, text: str) -> bool:
+    # Qwen's tokenizers compose letters and their accents (NFC); that changes no meaning.
+    return given in (text, unicodedata.normalize("NFC", text))

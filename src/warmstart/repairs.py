@@ -20,6 +20,7 @@ from warmstart.turns import (
     open_block,
     rendered,
     turns,
+    why_no_prompt,
     writes_begin,
 )
 
@@ -50,9 +51,11 @@ def repair_template(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Give a tokenizer without a chat template ChatML, if it has ChatML's marks.
 
     Raises:
-        ModelError: If it has none and its marks are not known.
+        ModelError: If it has none and its marks are not known, or if its template cannot be rendered.
     """
     if tokenizer.chat_template:
+        if (why := why_no_prompt(tokenizer)) is not None:
+            raise ModelError(why, "repair chat_template, or take the one that was published with the model")
         return []
     if not has_chatml(tokenizer):
         raise ModelError(

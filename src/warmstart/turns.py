@@ -123,6 +123,17 @@ def empty_block(text: str) -> str | None:
     return None if found is None else found[1]
 
 
+def why_no_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return why the template cannot render a question or a conversation; None if it can."""
+    try:
+        rendered(tokenizer, asked(), add_generation_prompt=True)
+        rendered(tokenizer, went_on())
+        rendered(tokenizer, answered())
+    except TemplateError as error:
+        return f"the chat template cannot be rendered: {type(error).__name__}: {error}"
+    return None
+
+
 def why_no_system(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Return why instructions cannot stand in the system turn; None if they can.
 

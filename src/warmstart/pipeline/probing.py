@@ -177,7 +177,8 @@ def _plan(
         if rung == "exemplar" and not any(problem.rationale for problem in run.data.train):
             continue
         try_out = cured(prompter, rung, run.data.train)
-        found = probe_model(run, model, try_out, problems, half, stage=rung)
+        plumbing = inspect_prompter(try_out, problems[:8])
+        found = probe_model(run, model, try_out, problems, half, stage=rung, plumbing=plumbing)
         keep(run, found)
         cures.append(cure(rung, first, found))
         run.progress.say(say_cure(cures[-1]))
