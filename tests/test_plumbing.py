@@ -9,12 +9,13 @@ from warmstart.data.synthetic import generate
 from warmstart.models import load_tokenizer
 from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
-from warmstart.templates import make_prompter, opens_thinking
+from warmstart.templates import make_prompter
+from warmstart.turns import opens_thinking
 
 R1 = ["template-drops-reasoning", "template-ignores-system", "double-bos"]
 EXPECTED = {
     "qwen2.5-0.5b-instruct": [],
-    "qwen3-0.6b": ["template-drops-reasoning"],
+    "qwen3-0.6b": ["template-drops-reasoning", "template-rewrites-text"],
     "deepseek-r1-distill-qwen": R1,
     "deepseek-r1-distill-qwen-think": ["template-opens-thinking", *R1],
 }

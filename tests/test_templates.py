@@ -5,7 +5,8 @@ from transformers import AutoTokenizer
 
 from warmstart.errors import ModelError
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter, opens_thinking
+from warmstart.templates import make_prompter
+from warmstart.turns import opens_thinking
 
 FAMILIES = [
     "qwen2.5-0.5b-instruct",
@@ -92,10 +93,3 @@ def test_another_end_token_can_be_named_and_an_unknown_one_is_refused(tokenizer)
     assert tokenizer.pad_token_id != prompter.end_id
     with pytest.raises(ModelError, match=r"model\.end_token '<nope>'"):
         make_prompter(tokenizer, tags=DEFAULT_TAGS, end_token="<nope>")
-
-
-@pytest.mark.parametrize("tokenizer", ["qwen2.5-0.5b-instruct"], indirect=True)
-def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer) -> None:
-    tokenizer.chat_template = None
-    with pytest.raises(ModelError, match="no chat template"):
-        make_prompter(tokenizer, tags=DEFAULT_TAGS)

@@ -205,7 +205,7 @@ def test_the_reward_plan_moves_on_what_is_measured_and_is_kept_in_the_checkpoint
     signal = SignalConfig(plan=RewardPlan("shape", steps=5), on_plan=lambda step, why: said.append(why))
     _, _, trainer = _gradients(Planned, tmp_path, signal=signal, save_strategy="steps", save_steps=1)
     assert trainer.plan.plan.stage == "format"
-    assert said == ["reward plan shape → format: 100% of the completions have it"]
+    assert said == ["reward plan shape → format: 100% of the completions have all tags in order"]
     import json
 
     written = json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())

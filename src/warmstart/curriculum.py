@@ -4,10 +4,14 @@ A fixed row of weights is wrong at both ends: paying for single tags keeps payin
 be learnt from them, and paying for the answer alone leaves a model without the format with nothing. The
 plan moves between the rows of `rewards.STAGE_WEIGHTS`. Thresholds up and down lie apart (hysteresis), so
 that noise does not make it flap.
+
+`solve` pays for right answers, so it needs groups in which some answers are right and some are not. Until
+there are, the plan waits in `format`, where there is still something to learn from; but not for ever.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -20,6 +24,11 @@ SOFT_ENOUGH, SOFT_LOST = 0.6, 0.3
 """From this share of completions with all tags in order `shape` is done; below the other it is lost."""
 STRICT_ENOUGH, STRICT_LOST = 0.8, 0.5
 """The same for the exact format, which `format` is for."""
+MIXED_ENOUGH = 0.10
+"""Share of groups with right and wrong answers from which `solve` has something to learn from. It has no
+lower twin: format rewards do not bring such groups back, so `solve` is left only when the format is lost."""
+PATIENCE = 50
+"""Steps in `format` after which a format that stands is enough, whatever the groups are."""
 DWELL = 3
 """Steps in a stage before it may change: the first ones still show the policy of the one before."""
 MEMORY = 0.7
@@ -33,14 +42,16 @@ class RewardPlan:
     Attributes:
         stage: The row of reward weights in use.
         steps: Steps spent in it.
-        soft: Running mean of the share with all tags in order; None before the first step.
-        strict: Running mean of the share in the exact format.
+        soft: Running mean of the share with all tags in order; None before the first step that shows it.
+        strict: Running mean of the share in the exact format; None likewise.
+        mixed: Running mean of the share of groups with right and wrong answers; None likewise.
     """
 
     stage: Stage = "shape"
     steps: int = 0
     soft: float | None = None
     strict: float | None = None
+    mixed: float | None = None
 
     @property
     def weights(self) -> dict[str, float]:
@@ -52,34 +63,58 @@ class RewardPlan:
         """Whether format counts only in groups of mixed outcomes: in `solve`, where it is a side matter."""
         return self.stage == "solve"
 
-    def step(self, *, soft: float, strict: float) -> tuple[RewardPlan, str | None]:
+    def step(self, *, soft: float, strict: float, mixed: float = math.nan) -> tuple[RewardPlan, str | None]:
         """Return the plan after a step, and why its stage changed, if it did.
 
+        A share that could not be told (NaN) leaves its running mean as it was; while nothing was ever told of
+        the groups, the format alone decides.
+
         Args:
-            soft: Share of the step's completions with all four tags once and in order.
-            strict: Share in the exact format.
+            soft: Share of the step's completions with all four tags once and in order, 0 … 1.
+            strict: Share in the exact format, 0 … 1.
+            mixed: Share of the step's groups with right and wrong answers, 0 … 1.
         """
         now = replace(
             self,
             steps=self.steps + 1,
-            soft=_mixed(self.soft, soft),
-            strict=_mixed(self.strict, strict),
+            soft=_running(self.soft, soft),
+            strict=_running(self.strict, strict),
+            mixed=_running(self.mixed, mixed),
         )
-        if now.steps < DWELL or now.soft is None or now.strict is None:
+        if now.steps < DWELL:
             return now, None
-        place = STAGES.index(self.stage)
-        shares = {"shape": now.soft, "format": now.strict, "solve": now.strict}
-        share = shares[self.stage]
-        up = {"shape": SOFT_ENOUGH, "format": STRICT_ENOUGH}
-        down = {"format": (now.soft, SOFT_LOST), "solve": (now.strict, STRICT_LOST)}
-        if self.stage in up and share >= up[self.stage]:
-            return now._moved(STAGES[place + 1], f"{share:.0%} of the completions have it")
-        if self.stage in down and down[self.stage][0] < down[self.stage][1]:
-            return now._moved(STAGES[place - 1], f"only {down[self.stage][0]:.0%} of the completions have it")
-        return now, None
+        move = {"shape": now._from_shape, "format": now._from_format, "solve": now._from_solve}[now.stage]()
+        if move is None:
+            return now, None
+        stage, why = move
+        return replace(now, stage=stage, steps=0), f"reward plan {now.stage} → {stage}: {why}"
 
-    def _moved(self, stage: Stage, why: str) -> tuple[RewardPlan, str]:
-        return replace(self, stage=stage, steps=0), f"reward plan {self.stage} → {stage}: {why}"
+    def _from_shape(self) -> tuple[Stage, str] | None:
+        if self.soft is None or self.soft < SOFT_ENOUGH:
+            return None
+        return "format", f"{self.soft:.0%} of the completions have all tags in order"
+
+    def _from_format(self) -> tuple[Stage, str] | None:
+        if self.soft is not None and self.soft < SOFT_LOST:
+            return "shape", f"only {self.soft:.0%} of the completions have all tags in order"
+        if self.strict is None or self.strict < STRICT_ENOUGH:
+            return None
+        exact = f"{self.strict:.0%} of the completions have the exact format"
+        if self.mixed is None:
+            return "solve", exact
+        if self.mixed >= MIXED_ENOUGH:
+            return "solve", f"{exact}, and {self.mixed:.0%} of the groups have right and wrong answers"
+        if self.steps >= PATIENCE:
+            return (
+                "solve",
+                f"{exact}; {self.steps} steps brought right and wrong answers to {self.mixed:.0%} of the groups only",
+            )
+        return None
+
+    def _from_solve(self) -> tuple[Stage, str] | None:
+        if self.strict is None or self.strict >= STRICT_LOST:
+            return None
+        return "format", f"only {self.strict:.0%} of the completions have the exact format"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as a checkpoint holds it."""
@@ -91,5 +126,7 @@ class RewardPlan:
         return cls(**written)
 
 
-def _mixed(before: float | None, now: float) -> float:
+def _running(before: float | None, now: float) -> float | None:
+    if math.isnan(now):
+        return before
     return now if before is None else MEMORY * before + (1 - MEMORY) * now

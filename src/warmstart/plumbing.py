@@ -1,39 +1,57 @@
 """What a tokenizer and its chat template do against the answer format, told from the tokenizer alone.
 
 `inspect_template` looks at a tokenizer as it was loaded, `inspect_prompter` at what `templates` made of it:
-after the repair nothing may be left.
+after the repair nothing serious may be left.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jinja2.exceptions import TemplateError
-
-from warmstart.diagnosis import Finding, Severity, finding, in_order
+from warmstart import plumbing_rules as rules
+from warmstart.diagnosis import Finding, finding, in_order
 from warmstart.errors import DataError
+from warmstart.plumbing_rules import INSIDE, changed, decoded
 from warmstart.records import Problem
 from warmstart.tags import Tags
-from warmstart.templates import THINKING_OPENER, Prompter, opens_thinking
+from warmstart.templates import Prompter
+from warmstart.turns import QUESTION, adds_begin, turns, why_no_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_QUESTION = "What is 40 + 2?"
-_INSIDE = "forty and two make forty-two"
-_SYSTEM = "warmstart-system-probe"
+_OF_THE_TOKENS = (
+    rules.tags_skipped,
+    rules.end_stays,
+    rules.text_not_kept,
+    rules.pad_is_end,
+    rules.no_template,
+)
+_OF_THE_TEMPLATE = (
+    rules.begun_turn,
+    rules.opens_no_turn,
+    rules.dropped_reasoning,
+    rules.rewritten_turn,
+    rules.rewritten_prompt,
+    rules.ignored_system,
+    rules.double_bos,
+    rules.no_bos,
+    rules.no_end,
+    rules.other_end,
+)
+_AFTER_REPAIR = (rules.tags_skipped, rules.end_stays, rules.opens_no_turn, rules.pad_is_end, rules.no_end)
 
 
 def inspect_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> list[Finding]:
     """Return what the tokenizer would do to prompts and targets in the given tags, as it was loaded.
 
-    A tokenizer without a chat template has nothing to inspect; `templates.make_prompter` refuses it.
+    Without a chat template, or with one that cannot be rendered, that is the one thing to say of it.
     """
-    if not tokenizer.chat_template:
-        return []
-    rules = (_opener, _dropped_reasoning, _ignored_system, _double_bos, _pad_is_end, _other_end)
-    return in_order(found for rule in rules if (found := rule(tokenizer, tags)) is not None)
+    can_render = tokenizer.chat_template and why_no_prompt(tokenizer) is None
+    chosen = (*_OF_THE_TOKENS, *_OF_THE_TEMPLATE) if can_render else _OF_THE_TOKENS
+    return in_order(found for rule in chosen if (found := rule(tokenizer, tags)) is not None)
 
 
 def inspect_prompter(prompter: Prompter, problems: Sequence[Problem]) -> list[Finding]:
@@ -42,125 +60,70 @@ def inspect_prompter(prompter: Prompter, problems: Sequence[Problem]) -> list[Fi
     Args:
         prompter: Repaired.
         problems: A few of the run's; their prompts, and their rationales as targets, must come back from
-            the tokens byte for byte.
+            the tokens byte for byte. A problem with an empty line, spaces and a tab is always among them.
     """
-    tokenizer, found = prompter.tokenizer, []
-    if opens_thinking(tokenizer) and not prompter.prefill.startswith(THINKING_OPENER):
-        found.append(finding("template-opens-thinking", f"prompts still end in {THINKING_OPENER}"))
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == prompter.end_id:
-        found.append(finding("pad-is-end", f"{tokenizer.pad_token!r} pads and ends the turn"))
-    for problem in problems:
-        ids, text = prompter.prompt_ids(problem.question), prompter.render(problem.question)
-        begin = tokenizer.bos_token_id
-        if begin is not None and ids[:2] == [begin, begin]:
-            found.append(
-                finding("double-bos", f"the prompt of {problem.id} begins with two {tokenizer.bos_token}")
-            )
-            break
-        if _decoded(tokenizer, ids) != text:
-            found.append(
-                finding("text-not-kept", f"the prompt of {problem.id} changes on its way through the tokens")
-            )
-            break
-        target = _target(prompter, problem)
-        if target is None:
-            continue
-        answer = prompter.target_ids(target)
-        if _decoded(tokenizer, answer[:-1]) != target or answer[-1] != prompter.end_id:
-            found.append(
-                finding("text-not-kept", f"the target of {problem.id} changes on its way through the tokens")
-            )
-            break
+    tokenizer, tags = prompter.tokenizer, prompter.tags
+    found = [one for rule in _AFTER_REPAIR if (one := rule(tokenizer, tags)) is not None]
+    left = turns(tokenizer).begun.removesuffix(prompter.prefill)
+    if (begun := rules.begins_turn(left, tags)) is not None and begun.is_serious:
+        found.append(begun)
+    hard = Problem("with an empty line, spaces and a tab", f"{QUESTION}\n\n  Show\tit .", "42", INSIDE)
+    for problem in (hard, *problems):
+        amiss = _prompt_amiss(prompter, problem) or _target_amiss(prompter, problem)
+        if amiss is not None:
+            return in_order([*found, amiss])
     return in_order(found)
+
+
+def _prompt_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
+    tokenizer = prompter.tokenizer
+    ids, text = prompter.prompt_ids(problem.question), prompter.render(problem.question)
+    begin = tokenizer.bos_token_id
+    if begin is not None and ids[:2] == [begin, begin]:
+        return finding(
+            "double-bos",
+            f"the prompt of {problem.id!r} begins with two {tokenizer.bos_token}",
+            "take one {{ bos_token }} out of chat_template and save the tokenizer",
+        )
+    if adds_begin(tokenizer) and ids[:1] != [begin]:
+        return finding(
+            "bos-missing", f"the prompt of {problem.id!r} does not begin with {tokenizer.bos_token}"
+        )
+    if not _is_same(decoded(tokenizer, ids), text):
+        return finding("text-not-kept", f"the prompt of {problem.id!r} changes on its way through the tokens")
+    for message in prompter.messages(problem.question):
+        role, said = message["role"], message["content"].strip()
+        if said in text:
+            continue
+        if role == "assistant":
+            return finding(
+                "template-drops-reasoning",
+                f"the exemplar is not in the prompt as it is: {changed(role, said, text)}",
+                "show no exemplar, or set another prompt.reasoning_tag",
+            )
+        return finding("template-rewrites-text", changed(role, said, text))
+    return None
+
+
+def _target_amiss(prompter: Prompter, problem: Problem) -> Finding | None:
+    target = _target(prompter, problem)
+    if target is None:
+        return None
+    ids = prompter.target_ids(target)
+    written = target.removeprefix(prompter.prefill)
+    if not _is_same(decoded(prompter.tokenizer, ids[:-1]), written) or ids[-1] != prompter.end_id:
+        return finding("text-not-kept", f"the target of {problem.id!r} changes on its way through the tokens")
+    return None
 
 
 def _target(prompter: Prompter, problem: Problem) -> str | None:
     try:
-        return prompter.target(problem.rationale or _INSIDE, problem.gold)
+        return prompter.target(problem.rationale or INSIDE, problem.gold)
     except DataError:
         # A rationale that holds a tag is the data's fault; SFT reports it with the row.
         return None
 
 
-def _decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], **options: Any) -> str:  # noqa: ANN401
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
-
-
-def _asked() -> list[dict[str, str]]:
-    return [{"role": "user", "content": _QUESTION}]
-
-
-def _opener(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    if not opens_thinking(tokenizer):
-        return None
-    return finding(
-        "template-opens-thinking",
-        f"the prompt ends in {THINKING_OPENER}: the model goes on inside it and never writes {tags.exact[0]}",
-    )
-
-
-def _dropped_reasoning(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    for used in (tags, Tags("think", "answer")):
-        target = used.wrap(_INSIDE, "42")
-        messages = [*_asked(), {"role": "assistant", "content": target}]
-        later = [*messages, {"role": "user", "content": "Are you sure?"}]
-        if _INSIDE in _rendered(tokenizer, messages) and _INSIDE in _rendered(tokenizer, later):
-            continue
-        return finding(
-            "template-drops-reasoning",
-            f"what an assistant's turn holds in {used.exact[0]} is gone after rendering",
-            "warmstart tokenises targets without the template"
-            if used == tags
-            else f"nothing to do with {tags.exact[0]}; it would matter with {used.exact[0]}",
-            level=Severity.BROKEN if used == tags else Severity.NOTE,
-        )
-    return None
-
-
-def _ignored_system(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    code, cure = "template-ignores-system", "the instructions go into the user's turn"
-    try:
-        text = _rendered(tokenizer, [{"role": "system", "content": _SYSTEM}, *_asked()])
-    except TemplateError as error:
-        return finding(code, f"the template refuses a system turn: {error}", cure)
-    if _SYSTEM not in text:
-        return finding(code, "the system turn is not in the rendered prompt", cure)
-    head = text[: text.index(_SYSTEM)].replace(str(tokenizer.bos_token or ""), "").strip()
-    if not head:
-        return finding(code, "the system turn stands in the prompt without any mark", cure)
-    return None
-
-
-def _double_bos(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    begin = tokenizer.bos_token_id
-    if begin is None:
-        return None
-    ids = list(tokenizer(_rendered(tokenizer, _asked(), add_generation_prompt=True))["input_ids"])
-    if ids[:2] != [begin, begin]:
-        return None
-    return finding(
-        "double-bos",
-        f"the template writes {tokenizer.bos_token} and the tokenizer adds another",
-        "warmstart tokenises the rendered prompt without special tokens",
-    )
-
-
-def _pad_is_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
-        return None
-    return finding("pad-is-end", f"{tokenizer.eos_token!r} ends the turn and pads")
-
-
-def _other_end(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
-    text = _rendered(tokenizer, [*_asked(), {"role": "assistant", "content": _INSIDE}])
-    after = text[text.rindex(_INSIDE) + len(_INSIDE) :].strip() if _INSIDE in text else ""
-    if not after or after.startswith(str(tokenizer.eos_token)):
-        return None
-    return finding(
-        "end-token-differs",
-        f"the template ends a turn with {after!r}, the tokenizer with {tokenizer.eos_token!r}",
-    )
+def _is_same(given: str, text: str) -> bool:
+    # Qwen's tokenizers compose letters and their accents (NFC); that changes no meaning.
+    return given in (text, unicodedata.normalize("NFC", text))

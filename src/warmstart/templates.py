@@ -7,28 +7,27 @@ that everything that uses the tokenizer later (TRL, a server, the exported adapt
 - a template that opens ``<think>`` for the model (R1-distill): the opener is taken out;
 - a template with a thinking switch (Qwen3): the switch is set in the template;
 - a template without a place for instructions (R1-distill): they go into the user's turn;
-- a tokenizer whose padding is its end of turn (R1-distill): another existing token pads, because a
-  padding token is masked from the loss and the model would never learn to stop.
+- a tokenizer whose padding is its end of turn (R1-distill): another existing token pads;
+- a template that leaves out the beginning of the text, the mark of the model's turn or its end: it writes
+  them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from jinja2.exceptions import TemplateError
+
+from warmstart import repairs
 from warmstart.errors import ModelError
 from warmstart.tags import Tags, instructions, render_target
+from warmstart.turns import SYSTEM, Message, asked, rendered, why_no_system
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Role = Literal["system", "user"]
-Message = dict[str, str]
-
-THINKING_OPENER = "<think>"
-_PROBE = "What is 1 + 1?"
-_PAD_CANDIDATES = ("<|endoftext|>", "<|fim_pad|>", "<|vision_pad|>", "<pad>", "[PAD]")
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,12 @@ class Prompter:
         else that renders a prompt agree; what a model then writes is graded with ``text`` before it.
         The tokenizer is changed in place.
         """
-        quoted = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-        self.tokenizer.chat_template = f"{self.tokenizer.chat_template}{{%- if add_generation_prompt %}}{{{{- '{quoted}' }}}}{{%- endif %}}"
+        repairs.write_at_end_of_prompt(self.tokenizer, text)
         return replace(self, prefill=text)
 
     def render(self, question: str) -> str:
         """Return the prompt as text, exactly as the model gets it."""
-        return str(
-            self.tokenizer.apply_chat_template(
-                self.messages(question), tokenize=False, add_generation_prompt=True
-            )
-        )
+        return rendered(self.tokenizer, self.messages(question), add_generation_prompt=True)
 
     def prompt_ids(self, question: str) -> list[int]:
         """Return the prompt's tokens, with the template's own beginning-of-text token and no second one."""
@@ -121,34 +115,26 @@ def make_prompter(
             model never learnt, say).
 
     Raises:
-        ModelError: If there is no chat template, no usable padding token, an unknown end token, or the
-            template opens ``<think>`` in a way that cannot be taken out.
+        ModelError: If there is no chat template and none is known, no usable padding or end token, if the
+            template writes of the completion what cannot be taken out, or if ``role`` is ``system`` and the
+            template has no such turn.
     """
-    changes: list[str] = []
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template",
-            "use the instruct model, or set tokenizer.chat_template and save the tokenizer beside the weights",
-        )
-    if end_token is not None:
-        if tokenizer.convert_tokens_to_ids(end_token) in (None, tokenizer.unk_token_id):
-            raise ModelError(
-                f"model.end_token {end_token!r} is not a token of this model",
-                "leave it out to use the tokenizer's own",
-            )
-        if end_token != tokenizer.eos_token:
-            changes.append(f"the end of turn is {end_token} instead of {tokenizer.eos_token}")
-            tokenizer.eos_token = end_token
-    changes += _repair_padding(tokenizer)
-    if enable_thinking is not None:
-        tokenizer.chat_template = (
-            f"{{%- set enable_thinking = {str(enable_thinking).lower()} -%}}" + tokenizer.chat_template
-        )
-        changes.append(f"the template's thinking switch is set to {str(enable_thinking).lower()}")
-    changes += _remove_opener(tokenizer)
+    changes = [
+        *repairs.repair_template(tokenizer),
+        *repairs.repair_end(tokenizer, end_token),
+        *repairs.repair_padding(tokenizer),
+        *repairs.repair_decoding(tokenizer),
+        *repairs.repair_begin(tokenizer),
+        *repairs.set_thinking(tokenizer, enable_thinking),
+        *repairs.take_out_begun(tokenizer, tags, enable_thinking),
+        *repairs.open_turn(tokenizer),
+        *repairs.close_turn(tokenizer),
+    ]
     # Left padding, because generation goes on from the right end of every row.
     tokenizer.padding_side = "left"
-    chosen: Role = _role(tokenizer) if role == "auto" else role
+    if role == "system":
+        _check_system(tokenizer)
+    chosen: Role = role if role != "auto" else "user" if why_no_system(tokenizer) else "system"
     if chosen == "user":
         changes.append("the instructions stand in the user's turn")
     return Prompter(tokenizer, tags, instructions(tags) if text is None else text, chosen, tuple(changes))
@@ -159,60 +145,13 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _repair_padding(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
-        return []
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    for candidate in _PAD_CANDIDATES:
-        if candidate in vocabulary and vocabulary[candidate] != tokenizer.eos_token_id:
-            tokenizer.pad_token = candidate
-            return [f"padding is {candidate}, because {tokenizer.eos_token} ends the turn"]
-    raise ModelError(
-        f"the tokenizer pads with its end-of-turn token {tokenizer.eos_token!r} and has no other token for it",
-        f"add one of {', '.join(_PAD_CANDIDATES)} to the tokenizer",
-    )
-
-
-def _prompt(tokenizer: PreTrainedTokenizerBase) -> str:
-    messages = [{"role": "user", "content": _PROBE}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-
-def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether the template writes ``<think>`` for the model at the end of the prompt."""
-    return _prompt(tokenizer).rstrip().endswith(THINKING_OPENER)
-
-
-def _remove_opener(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    if not opens_thinking(tokenizer):
-        return []
-    template = str(tokenizer.chat_template)
-    for written in (THINKING_OPENER + "\\n", THINKING_OPENER + "\n", THINKING_OPENER):
-        head, found, tail = template.rpartition(written)
-        if found:
-            tokenizer.chat_template = head + tail
-            if not opens_thinking(tokenizer):
-                return [
-                    f"the template opened {THINKING_OPENER} for the model; the opener is taken out and the template saved"
-                ]
-    tokenizer.chat_template = template
-    raise ModelError(
-        f"the chat template ends the prompt with {THINKING_OPENER} and it could not be taken out",
-        "edit the template by hand, or set prompt.reasoning_tag to think",
-    )
-
-
-def _role(tokenizer: PreTrainedTokenizerBase) -> Role:
-    # R1-distill puts a system text in front of the first turn without any mark, and its makers advise
-    # against one; other templates may drop or refuse it.
-    marker = "warmstart-system-probe"
-    messages = [{"role": "system", "content": marker}, {"role": "user", "content": _PROBE}]
-    from jinja2.exceptions import TemplateError
-
+def _check_system(tokenizer: PreTrainedTokenizerBase) -> None:
     try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        text = rendered(tokenizer, [{"role": "system", "content": SYSTEM}, *asked()])
     except TemplateError:
-        return "user"
-    if "<｜User｜>" in text or marker not in text:
-        return "user"
-    return "system"
+        text = ""
+    if SYSTEM not in text:
+        raise ModelError(
+            f"prompt.role is system, and {why_no_system(tokenizer)}",
+            "set prompt.role=user, or leave it out",
+        )

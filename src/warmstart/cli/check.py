@@ -58,6 +58,10 @@ def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -
 
     raw = load_tokenizer(recipe.model.name, revision=recipe.model.revision)
     before = inspect_template(raw, recipe.prompt.tags)
+    if not as_json:
+        # Shown before the repair, which may refuse: the findings say why.
+        for found in before:
+            typer.echo(f"{found.severity}: {found.code}: {found.evidence}; {found.advice}")
     prompter = load_prompter(recipe)
     example = Problem("example", "What is 40 + 2?", "42", "40 + 2 = 42")
     left = inspect_prompter(prompter, [example])
@@ -70,16 +74,15 @@ def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -
         }
         echo_json({**facts, "template": shown})
         return
-    for found in before:
-        typer.echo(f"{found.severity}: {found.code}: {found.evidence}; {found.advice}")
     for change in prompter.changes:
         typer.echo(f"repaired: {change}")
     for found in left:
-        typer.echo(f"left: {found.code}: {found.evidence}; {found.advice}")
+        typer.echo(f"left: {found.severity}: {found.code}: {found.evidence}; {found.advice}")
     typer.echo(
         f"\n{prompter.render(example.question)}⟦{prompter.target(str(example.rationale), example.gold)}⟧\n"
     )
-    typer.echo("the template is in the way" if left else "prompt and target come back byte for byte")
+    in_the_way = any(found.is_serious for found in left)
+    typer.echo("the template is in the way" if in_the_way else "prompt and target come back byte for byte")
 
 
 def derived(recipe: RecipeValue) -> dict[str, Any]:

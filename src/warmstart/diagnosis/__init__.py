@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warmstart.diagnosis.cause import Cause, Severity
 from warmstart.diagnosis.facts import (
     DataFacts,
     EndToken,
@@ -15,9 +16,7 @@ from warmstart.diagnosis.facts import (
 from warmstart.diagnosis.findings import (
     CAUSES,
     FOUND_BY,
-    Cause,
     Finding,
-    Severity,
     explaining,
     finding,
     in_order,

@@ -9,41 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-
-class Severity(StrEnum):
-    """What a finding means for the run."""
-
-    BROKEN = "broken"
-    """Nothing true is learnt until someone repairs it."""
-    ILL = "ill"
-    """Nothing, or little, is learnt; the ladder of cures may help."""
-    WARNING = "warning"
-    """Learning goes on, worse than it could."""
-    NOTE = "note"
-    """Good to know; nothing to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One thing that can be wrong.
-
-    Attributes:
-        code: How findings, docs and tests name it.
-        severity: What it means for the run, unless the finding says otherwise.
-        title: The cause in a few words.
-        cure: What to do, in a sentence.
-        is_curable: A rung of the ladder can repair it. What is not curable needs the user: data, reward
-            functions, weights.
-    """
-
-    code: str
-    severity: Severity
-    title: str
-    cure: str
-    is_curable: bool = True
+from warmstart.diagnosis.cause import Cause, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +94,42 @@ CAUSES: dict[str, Cause] = {
         ),
         # The template and the tokenizer.
         Cause(
+            "template-missing",
+            _B,
+            "the tokenizer has no chat template",
+            "write one with the marks this model was trained on into chat_template.jinja beside its tokenizer",
+            False,
+        ),
+        Cause(
             "template-opens-thinking",
             _B,
             "the template opens <think> for the model",
             "take the opener out and save the template",
         ),
         Cause(
+            "template-begins-turn",
+            _B,
+            "the template writes the beginning of the completion",
+            "take it out and save the template",
+        ),
+        Cause(
+            "template-opens-no-turn",
+            _B,
+            "the prompt does not open the model's turn as conversations do",
+            "end the prompt in the mark that opens the model's turn",
+        ),
+        Cause(
             "template-drops-reasoning",
             _B,
             "the template drops the reasoning from SFT targets",
             "render targets by hand, as warmstart does",
+        ),
+        Cause(
+            "template-rewrites-text",
+            _B,
+            "the template changes what a turn says",
+            "write message.content in chat_template as it is, without filters, and save the tokenizer",
+            False,
         ),
         Cause(
             "template-ignores-system",
@@ -150,6 +144,12 @@ CAUSES: dict[str, Cause] = {
             "tokenise the rendered prompt without special tokens",
         ),
         Cause(
+            "bos-missing",
+            _B,
+            "no beginning-of-text token",
+            "begin chat_template with {{ bos_token }} and save the tokenizer",
+        ),
+        Cause(
             "pad-is-end",
             _B,
             "the padding token ends the turn",
@@ -160,6 +160,19 @@ CAUSES: dict[str, Cause] = {
             _B,
             "the tokens do not give the prompt or the target back",
             "use the tokenizer that belongs to the model, in its newest form",
+        ),
+        Cause(
+            "tags-skipped",
+            _B,
+            "decoding leaves the tags out",
+            "use tag names that are no special tokens (prompt.reasoning_tag, prompt.answer_tag)",
+            False,
+        ),
+        Cause(
+            "end-missing",
+            _B,
+            "nothing ends the model's turn in training text",
+            "write the end-of-turn token after the model's turn",
         ),
         Cause(
             "end-token-differs",
@@ -288,12 +301,19 @@ CAUSES: dict[str, Cause] = {
 
 FOUND_BY: dict[str, str] = dict.fromkeys(
     (
+        "template-missing",
         "template-opens-thinking",
+        "template-begins-turn",
+        "template-opens-no-turn",
         "template-drops-reasoning",
+        "template-rewrites-text",
         "template-ignores-system",
         "double-bos",
+        "bos-missing",
         "pad-is-end",
         "text-not-kept",
+        "tags-skipped",
+        "end-missing",
         "end-token-differs",
     ),
     "warmstart.plumbing",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.facts import DataFacts, FaultKind, RewardFault, SmokeFacts
-from warmstart.diagnosis.findings import Finding, Severity, explaining, finding
+from warmstart.diagnosis.findings import Finding, explaining, finding
 from warmstart.diagnosis.wording import count_of
 from warmstart.estimates import wilson
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.facts import Array, Flags, ProbeFacts, live_chances, mean, rate_over_problems
-from warmstart.diagnosis.findings import Finding, Severity, explaining, finding
+from warmstart.diagnosis.findings import Finding, explaining, finding
 from warmstart.diagnosis.rules_plumbing import diagnose_faults
 from warmstart.diagnosis.rules_writing import (
     ENOUGH,

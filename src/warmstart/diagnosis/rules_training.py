@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from warmstart.diagnosis.findings import Finding, Severity, explaining, finding
+from warmstart.diagnosis.cause import Severity
+from warmstart.diagnosis.findings import Finding, explaining, finding
 from warmstart.diagnosis.rules_course import collapse, hacking, rate_too_large, rate_too_small
 from warmstart.diagnosis.rules_plumbing import TOLERATED, UNDECIDED_BROKEN
 from warmstart.diagnosis.rules_probe import GATED, LIVE, RIGHT_MOST, RIGHT_RARE

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.facts import Flags, ProbeFacts, mean
-from warmstart.diagnosis.findings import Finding, Severity, finding
+from warmstart.diagnosis.findings import Finding, finding
 from warmstart.diagnosis.wording import claim, count_of, whole
 from warmstart.estimates import wilson
 

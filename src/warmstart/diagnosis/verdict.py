@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from warmstart.diagnosis.findings import CAUSES, Finding, Severity
+from warmstart.diagnosis.cause import Severity
+from warmstart.diagnosis.findings import CAUSES, Finding
 from warmstart.diagnosis.rules_probe import LIVE
 
 HOPELESS = 0.05

@@ -153,8 +153,10 @@ def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettin
         settings = replace(settings, problems=min(2 * settings.problems, widest))
         run.progress.say(f"probe: nothing right yet, asking {settings.problems} problems")
     raw = inspect_template(load_tokenizer(recipe.model.name, revision=recipe.model.revision), prompter.tags)
-    for repaired in raw:
-        run.progress.say(f"plumbing: repaired {repaired.code}: {repaired.evidence}")
+    left = {one.code for one in plumbing}
+    for one in raw:
+        is_repaired = one.is_serious and one.code not in left
+        run.progress.say(f"plumbing: {'repaired ' * is_repaired}{one.code}: {one.evidence}")
     return found
 
 
@@ -175,7 +177,8 @@ def _plan(
         if rung == "exemplar" and not any(problem.rationale for problem in run.data.train):
             continue
         try_out = cured(prompter, rung, run.data.train)
-        found = probe_model(run, model, try_out, problems, half, stage=rung)
+        plumbing = inspect_prompter(try_out, problems[:8])
+        found = probe_model(run, model, try_out, problems, half, stage=rung, plumbing=plumbing)
         keep(run, found)
         cures.append(cure(rung, first, found))
         run.progress.say(say_cure(cures[-1]))

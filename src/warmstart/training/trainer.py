@@ -203,7 +203,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if self.signal.on_rollouts is not None:
             self._keep(inputs, completions, completion_ids_list, rewards)
         if plan is not None:
-            self._advance(plan, rewards)
+            self._advance(rewards, outcome)
         if self.signal.outcome is not None and self.signal.gate and (plan is None or plan.is_gated):
             rewards = self._gated(rewards, outcome)
         self._record("time/score_s", time.perf_counter() - started)
@@ -237,16 +237,10 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             [weights.get(name, 1.0) for name in self.reward_func_names], dtype=torch.float32
         )
 
-    def _advance(self, plan: RewardPlan, rewards: torch.Tensor) -> None:
+    def _advance(self, rewards: torch.Tensor, outcome: torch.Tensor) -> None:
         """Let the plan see this step; what it changes counts from the next one on."""
-        shares = {
-            name: float((rewards[:, self.reward_func_names.index(name)] > 0).float().mean())
-            for name in ("soft_format_reward_func", "strict_format_reward_func")
-            if name in self.reward_func_names
-        }
-        strict = shares.get("strict_format_reward_func", 1.0)
-        after, why = plan.step(soft=shares.get("soft_format_reward_func", strict), strict=strict)
-        self.plan.plan = after
+        columns = dict(zip(self.reward_func_names, rewards.T.double().cpu().numpy(), strict=True))
+        why = self.plan.see(columns, outcome.view(-1, self.num_generations).double().cpu().numpy())
         if why is not None and self.signal.on_plan is not None and self.accelerator.is_main_process:
             self.signal.on_plan(self.state.global_step + 1, why)
 
