@@ -8,13 +8,15 @@ import pytest
 import torch
 import trl
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
+from warmstart.curriculum import RewardPlan
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter
 from warmstart.training.grpo import prompt_rows
+from warmstart.training.plan_keeper import PlanKeeper
 from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trainer import GRPOTrainer
 
@@ -189,8 +191,6 @@ def test_with_the_outcome_gate_format_alone_gives_no_gradient(tmp_path) -> None:
 
 
 def test_the_reward_plan_moves_on_what_is_measured_and_is_kept_in_the_checkpoint(tmp_path) -> None:
-    from warmstart.curriculum import RewardPlan
-
     def soft_format_reward_func(completions, **kwargs):
         return [0.5] * len(completions)
 
@@ -206,10 +206,10 @@ def test_the_reward_plan_moves_on_what_is_measured_and_is_kept_in_the_checkpoint
     _, _, trainer = _gradients(Planned, tmp_path, signal=signal, save_strategy="steps", save_steps=1)
     assert trainer.plan.plan.stage == "format"
     assert said == ["reward plan shape → format: 100% of the completions have all tags in order"]
-    import json
-
-    written = json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())
-    assert written["stateful_callbacks"]["PlanKeeper"]["args"]["written"]["stage"] == "format"
+    resumed = PlanKeeper(RewardPlan("shape"))
+    state = TrainerState.load_from_json(str(tmp_path / "checkpoint-1" / "trainer_state.json"))
+    resumed.on_train_begin(trainer.args, state, trainer.control)
+    assert resumed.plan == trainer.plan.plan
 
 
 def test_a_batch_without_a_live_group_has_no_gradient_and_does_not_fail(tmp_path) -> None:
