@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -198,3 +199,133 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path) -> None:
         piped.stdout.readline()
         piped.stdout.close()
         assert piped.stderr.read() == b""
+
+
+def _commands():
+    """Every command with its words: ("run",), ("recipes", "show"), …"""
+    from typer.main import get_command
+
+    def below(command, words):
+        yield words, command
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from below(inner, (*words, name))
+
+    return list(below(get_command(app), ()))
+
+
+@pytest.mark.parametrize(("words", "command"), _commands(), ids=lambda value: str(value)[:30])
+def test_the_help_of_every_command_ends_with_an_example_of_it(words, command) -> None:
+    assert command.epilog is not None
+    assert command.epilog.startswith(" ".join(("Example: warmstart", *words)))
+    assert command.epilog.removeprefix("Example: ") in " ".join(
+        CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout.split()
+    )
+
+
+def test_the_program_alone_says_where_to_begin(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Begin with:\n  warmstart run ")
+    assert "warmstart doctor" in result.stdout
+
+
+def test_the_program_alone_names_the_runs_in_this_folder_and_how_to_go_on(tmp_path, monkeypatch) -> None:
+    from warmstart.config import load_recipe, resolved
+    from warmstart.runs import RunDir
+
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("tiny", ["seed=3"])
+    run = RunDir.create_or_resume(tmp_path / "runs" / "mine", resolved(recipe), "name: tiny\n")
+    run.finish_stage("eval-base", {})
+    line = CliRunner().invoke(app, []).stdout.splitlines()[1]
+    assert line.split("  ")[1:3] == [
+        "warmstart run runs/mine/resolved.json --out runs/mine",
+        "finished eval-base; this goes on",
+    ]
+    # What it names is the very recipe, --set included.
+    assert load_recipe("runs/mine/resolved.json") == recipe
+    run.write_json(run.summary_path, {})
+    assert (
+        "warmstart report runs/mine  has its results: runs/mine/report.html"
+        in CliRunner().invoke(app, []).stdout
+    )
+    run.stages_path.write_text("{\n{}\n")
+    assert CliRunner().invoke(app, []).stdout.startswith("Begin with:")
+
+
+def test_a_recipe_can_be_shown_as_json_with_every_default() -> None:
+    shown = json.loads(CliRunner().invoke(app, ["recipes", "show", "tiny", "--json"]).stdout)
+    assert shown["name"] == "tiny"
+    assert shown["lora"]["rank"] == 16
+
+
+def test_the_shell_completes_commands_and_recipes() -> None:
+    def completed(line: str) -> list[str]:
+        words = line.split(" ")
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; sys.argv = ['warmstart']; from warmstart.cli import main; main()",
+            ],
+            env={
+                **os.environ,
+                "_WARMSTART_COMPLETE": "complete_bash",
+                "COMP_WORDS": line,
+                "COMP_CWORD": str(len(words) - 1),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.stdout.split()
+
+    assert completed("warmstart pro") == ["probe"]
+    assert completed("warmstart check qwen3-0") == ["qwen3-0.6b-gsm8k"]
+
+
+def test_doctor_names_the_command_for_a_package_that_is_missing_or_too_old(monkeypatch) -> None:
+    from importlib import metadata
+
+    from warmstart.cli import doctor
+
+    def version(name: str) -> str:
+        if name == "trl":
+            raise metadata.PackageNotFoundError(name)
+        return "0.1" if name == "peft" else "999"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "requires", lambda name: ["trl>=1.16,<1.17", "peft>=0.21"])
+    found = {check.name: check for check in doctor.examine()}
+    assert found["trl"].found == "not installed"
+    assert found["trl"].fix == f"{sys.executable} -m pip install 'trl<1.17,>=1.16'"
+    assert found["peft"].fix.endswith("-m pip install 'peft>=0.21'")
+
+
+def test_doctor_runs_from_sources_that_are_not_installed(monkeypatch) -> None:
+    from importlib import metadata
+
+    from warmstart.cli import doctor
+
+    def nothing(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", nothing)
+    assert "not installed" in next(iter(doctor.examine())).found
+
+
+def test_doctor_tells_a_driver_without_a_usable_torch_from_no_gpu(monkeypatch) -> None:
+    import torch
+
+    from warmstart.cli import doctor
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert not any(check.fix for check in doctor.examine() if check.name == "gpu")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    (gpu,) = (check for check in doctor.examine() if check.name == "gpu")
+    assert "torch has no CUDA" in gpu.found
+    assert "-m pip install 'torch'" in gpu.fix

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from warmstart.cli import check, doctor, grade, recipes, rollouts, train
+from warmstart.cli.options import example
 from warmstart.errors import WarmstartError
 
 INTERRUPTED = 130
@@ -16,7 +18,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="warmstart",
     help="Reinforcement fine-tuning that knows whether it is learning.\n\nStart with: warmstart run",
-    no_args_is_help=True,
+    epilog=example("warmstart run"),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,12 +34,18 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-) -> None: ...
+) -> None:
+    if context.invoked_subcommand is None:
+        from warmstart.cli.start import next_steps
+
+        for line in next_steps(Path.cwd()):
+            typer.echo(line)
 
 
 def main() -> None:

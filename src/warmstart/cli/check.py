@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warmstart.cli.options import Json, Recipe, Set, echo_json
+from warmstart.cli.options import Json, Recipe, Set, echo_json, example
 
 if TYPE_CHECKING:
     from warmstart.config import Recipe as RecipeValue
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file to the program."""
-    app.command()(check)
+    app.command(epilog=example("warmstart check tiny --set grpo.group_size=16"))(check)
 
 
 def check(

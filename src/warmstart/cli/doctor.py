@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 
 import typer
 
-from warmstart.cli.options import Json, echo_json
+from warmstart.cli.options import Json, echo_json, example
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Check:
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file to the program."""
-    app.command()(doctor)
+    app.command(epilog=example("warmstart doctor"))(doctor)
 
 
 def doctor(json: Json = False) -> None:
@@ -49,23 +50,28 @@ def _packages() -> list[Check]:
 
     from packaging.requirements import Requirement
 
+    try:
+        wanted_lines = requires("warmstart") or []
+    except PackageNotFoundError:
+        return [Check("warmstart", "runs from its sources, not installed", "pip install -e . in its folder")]
     checks = []
-    for line in requires("warmstart") or []:
+    for line in wanted_lines:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
         try:
             found = version(wanted.name)
         except PackageNotFoundError:
-            checks.append(
-                Check(wanted.name, "not installed", f"pip install '{wanted.name}{wanted.specifier}'")
-            )
+            checks.append(Check(wanted.name, "not installed", _install(f"{wanted.name}{wanted.specifier}")))
             continue
         fits = wanted.specifier.contains(found, prereleases=True)
-        checks.append(
-            Check(wanted.name, found, "" if fits else f"pip install '{wanted.name}{wanted.specifier}'")
-        )
+        checks.append(Check(wanted.name, found, "" if fits else _install(f"{wanted.name}{wanted.specifier}")))
     return checks
+
+
+def _install(requirement: str) -> str:
+    # The interpreter that runs this: a bare pip may belong to another one.
+    return f"{sys.executable} -m pip install '{requirement}'"
 
 
 def _machine() -> list[Check]:
@@ -78,10 +84,19 @@ def _machine() -> list[Check]:
         Check("cpu", f"{os.cpu_count()} cores"),
         *_memory(),
         *_gpus(),
-        Check(
-            "disk", f"{free:.0f} GB free here", "" if free > 1 else "free some space, or set --out elsewhere"
-        ),
+        _vllm(),
+        Check("disk", f"{free:.0f} GB free here", "" if free > 1 else "warmstart run --out /a/larger/disk"),
     ]
+
+
+def _vllm() -> Check:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return Check("vllm", version("vllm"))
+    except PackageNotFoundError:
+        # Nothing to fix: transformers samples unless a recipe asks for vLLM.
+        return Check("vllm", "not installed; only grpo.vllm needs it")
 
 
 def _memory() -> list[Check]:
@@ -99,7 +114,13 @@ def _gpus() -> list[Check]:
     except ImportError:
         return [Check("gpu", "not looked at: torch cannot be imported")]
     if not torch.cuda.is_available():
-        return [Check("gpu", "none: the tiny recipes run, real models want one")]
+        if shutil.which("nvidia-smi") is None:
+            return [Check("gpu", "none: the tiny recipes run, real models want one")]
+        build = (
+            f"torch is a build for CUDA {torch.version.cuda}" if torch.version.cuda else "torch has no CUDA"
+        )
+        fix = "nvidia-smi" if torch.version.cuda else f"{_install('torch')} --force-reinstall"
+        return [Check("gpu", f"there is an NVIDIA driver, and torch sees no GPU: {build}", fix)]
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [
         Check(

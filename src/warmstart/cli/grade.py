@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from warmstart.cli.options import Json, echo_json
+from warmstart.cli.options import Json, echo_json, example
 from warmstart.errors import DataError
 
 _BEFORE, _AFTER = 30, 30
@@ -19,8 +19,8 @@ _BEFORE, _AFTER = 30, 30
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the program."""
-    app.command()(score)
-    app.command()(explain)
+    app.command(epilog=example("warmstart score completions.jsonl --json"))(score)
+    app.command(epilog=example('warmstart explain "<answer>12</answer>" --gold 12'))(explain)
 
 
 def score(

@@ -8,7 +8,25 @@ from typing import Annotated
 
 import typer
 
-Recipe = Annotated[str, typer.Argument(help="A packaged recipe (see `warmstart recipes`) or a YAML file.")]
+
+def recipe_names(incomplete: str) -> list[str]:
+    """Return the packaged recipes that begin with what was typed, for the shell's completion."""
+    from warmstart.config import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+def example(command: str) -> str:
+    """Return what stands at the end of a command's help."""
+    return f"Example: {command}"
+
+
+Recipe = Annotated[
+    str,
+    typer.Argument(
+        help="A packaged recipe (see `warmstart recipes`) or a YAML file.", autocompletion=recipe_names
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", help="The run directory; by default runs/RECIPE.", show_default=False)
 ]

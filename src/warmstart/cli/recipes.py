@@ -7,18 +7,22 @@ from typing import Annotated
 
 import typer
 
-from warmstart.cli.options import Json, echo_json
+from warmstart.cli.options import Json, echo_json, example, recipe_names
 from warmstart.errors import ConfigError
 
-Name = Annotated[str, typer.Argument(help="A packaged recipe.")]
+Name = Annotated[str, typer.Argument(help="A packaged recipe.", autocompletion=recipe_names)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the program."""
-    group = typer.Typer(help="List, show and copy the packaged recipes.", invoke_without_command=True)
+    group = typer.Typer(
+        help="List, show and copy the packaged recipes.",
+        epilog=example("warmstart recipes"),
+        invoke_without_command=True,
+    )
     group.callback()(recipes)
-    group.command()(show)
-    group.command()(copy)
+    group.command(epilog=example("warmstart recipes show tiny"))(show)
+    group.command(epilog=example("warmstart recipes copy tiny mine.yaml"))(copy)
     app.add_typer(group, name="recipes")
 
 
@@ -37,10 +41,13 @@ def recipes(context: typer.Context, json: Json = False) -> None:
         typer.echo(f"{name:{width}}  {description}")
 
 
-def show(name: Name) -> None:
-    """Print a recipe."""
-    from warmstart.config import recipe_text
+def show(name: Name, json: Json = False) -> None:
+    """Print a recipe; as JSON with every default filled in."""
+    from warmstart.config import load_recipe, recipe_text, resolved
 
+    if json:
+        echo_json(resolved(load_recipe(name)))
+        return
     typer.echo(recipe_text(name), nl=False)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warmstart.cli.options import echo_json
+from warmstart.cli.options import echo_json, example
 from warmstart.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SORTED_MOST = 100_000
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file to the program."""
-    app.command()(rollouts)
+    app.command(epilog=example("warmstart rollouts runs/tiny --dead --step 12"))(rollouts)
 
 
 def rollouts(

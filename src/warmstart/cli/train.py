@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from warmstart.cli.options import Json, Out, Recipe, Set, echo_json
+from warmstart.cli.options import Json, Out, Recipe, Set, echo_json, example
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the program."""
-    app.command()(run)
-    app.command()(probe)
-    app.command()(sft)
-    app.command()(grpo)
-    app.command("eval")(evaluate)
-    app.command()(report)
+    app.command(epilog=example("warmstart run tiny --out runs/demo --set seed=1"))(run)
+    app.command(epilog=example("warmstart probe qwen2.5-1.5b-gsm8k --set probe.problems=128"))(probe)
+    app.command(epilog=example("warmstart sft tiny --out runs/demo"))(sft)
+    app.command(epilog=example("warmstart grpo tiny --out runs/demo"))(grpo)
+    app.command("eval", epilog=example("warmstart eval tiny --adapter runs/demo/grpo/adapter"))(evaluate)
+    app.command(epilog=example("warmstart report runs/demo"))(report)
 
 
 Cure = Annotated[
