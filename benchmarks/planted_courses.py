@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arms import OUTCOME, Setting, parser, rows_of, trainer_of, warm_adapter
-
 from warmstart.data.synthetic import generate
 from warmstart.training.adaptive_sampler import ProblemSampling
 from warmstart.training.signal_config import SignalConfig
