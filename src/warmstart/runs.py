@@ -45,6 +45,7 @@ from warmstart.durable import (
     write_rows,
 )
 from warmstart.errors import RunDirError
+from warmstart.run_lock import NAME as LOCK
 
 SCHEMA = 1
 """Version of summary.json."""
@@ -319,7 +320,7 @@ def _make_folder(path: Path) -> None:
     """Make the folder of a new run; one that is there must be empty."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        found = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith(TEMPORARY))
+        found = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith((TEMPORARY, LOCK)))
     except OSError as error:
         raise RunDirError(
             f"{path} cannot be a run directory: {error.strerror}", "choose another --out"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from warmstart import environment, summary
+from warmstart import environment, run_lock, summary
 from warmstart.config import Recipe, resolved
 from warmstart.data.overlap import find_overlap
 from warmstart.errors import HopelessError
@@ -67,8 +67,18 @@ def run(
         HopelessError: If the diagnosis is STOP and ``force`` is not given; summary and report are written.
         WarmstartError: As the stages do, with what to do about it.
     """
+    progress = progress or Quiet()
+    with run_lock.held(out) as killed:
+        if killed is not None:
+            progress.say(f"the run of {killed}, was killed; going on from what it finished")
+        return _run(recipe, out, recipe_yaml=recipe_yaml, until=until, force=force, progress=progress)
+
+
+def _run(
+    recipe: Recipe, out: Path, *, recipe_yaml: str, until: str | None, force: bool, progress: Progress
+) -> RunDir:
     folder = RunDir.create_or_resume(out, resolved(recipe), recipe_yaml)
-    this = Run(recipe, folder, progress or Quiet(), force=force or recipe.probe.force)
+    this = Run(recipe, folder, progress, force=force or recipe.probe.force)
     folder.write_json(folder.environment_path, environment.describe())
     for name, stage in stages(this):
         if folder.is_finished(name):
