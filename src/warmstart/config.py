@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from warmstart import reward_files
 from warmstart.batching import check_plan
 from warmstart.errors import ConfigError
 from warmstart.overrides import apply_override
@@ -248,8 +249,12 @@ class GrpoConfig(_Section):
     None is a fifth of the steps, 0 measures nothing."""
     check_problems: Positive = 32
     """Problems of such a measurement, four completions each."""
+    rewards: list[str] = []
+    """Rewards of your own beside the six, ``FILE.py:FUNCTION``; each runs in a process that can be killed."""
+    reward_limit_s: Annotated[float, Field(gt=0)] = 60.0
+    """Wall-clock seconds that one call of such a reward may take, for the completions of a step."""
     reward_weights: dict[str, float] | None = None
-    """Weights that differ from the stage's, by reward name. TRL: ``reward_weights``."""
+    """Weights that differ from the stage's, by reward name; 1 for your own. TRL: ``reward_weights``."""
     quantization: Literal["none", "nf4"] = "none"
     """``nf4`` trains on the 4-bit base too: less memory, slower generation."""
     gradient_checkpointing: bool = True
@@ -259,10 +264,19 @@ class GrpoConfig(_Section):
     trl: dict[str, Any] = {}
     """Any other field of TRL's ``GRPOConfig``."""
 
+    @field_validator("rewards")
+    @classmethod
+    def _own_rewards_are_there(cls, rewards: list[str]) -> list[str]:
+        refuse(reward_files.problems_of(rewards, STAGE_WEIGHTS["solve"]))
+        return rewards
+
     @field_validator("reward_weights")
     @classmethod
-    def _weights_are_known(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
-        known = STAGE_WEIGHTS["solve"]
+    def _weights_are_known(
+        cls, weights: dict[str, float] | None, info: ValidationInfo
+    ) -> dict[str, float] | None:
+        own = [text.rpartition(":")[2] for text in info.data.get("rewards", ())]
+        known = [*STAGE_WEIGHTS["solve"], *own]
         refuse(
             f"grpo.reward_weights.{name} is no reward; there are {', '.join(known)}"
             for name in weights or {}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from warmstart.diagnosis import RewardFault
+from warmstart.reward_process import ProcessReward
 
 RewardFunction = Callable[..., Any]
 Fault = tuple[str, str]
@@ -48,6 +49,10 @@ def call_rewards(
     values = np.full((len(rows), len(functions)), np.nan)
     faults: list[RewardFault] = []
     for column, function in enumerate(functions):
+        if isinstance(function, ProcessReward):
+            values[:, column], found_there = _call_process(function, rows, completions, completion_ids)
+            faults += found_there
+            continue
         name = getattr(function, "__name__", type(function).__name__)
         got, found = _call(function, rows, completions, completion_ids, time_limit_s)
         if found and found[0] in ("raises", "wrong-length") and len(rows) > 1:
@@ -77,6 +82,39 @@ def _fault(name: str, fault: Fault, rows: int, of: int) -> RewardFault:
     return RewardFault(name, kind, rows, of, example)  # type: ignore[arg-type]
 
 
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
+
+
+def _call_process(
+    function: ProcessReward,
+    rows: Sequence[Mapping[str, Any]],
+    completions: Sequence[Any],
+    completion_ids: Sequence[Sequence[int]],
+) -> tuple[list[float], list[RewardFault]]:
+    """Return what a reward in a process of its own says; it keeps its own time and counts its own faults."""
+    got = function(
+        [row["prompt"] for row in rows],
+        list(completions),
+        completion_ids=[list(ids) for ids in completion_ids],
+        **_columns(rows),
+    )
+    failed = function.take_faults()
+    faults = [
+        _fault(
+            fault.name,
+            ("raises" if fault.kind == "dies" else fault.kind, fault.example),
+            len(fault.rows),
+            len(rows),
+        )
+        for fault in failed
+    ]
+    undecided = got.count(None) - len({row for fault in failed for row in fault.rows})
+    if undecided:
+        faults.append(_fault(function.__name__, ("undecided", "None"), undecided, len(rows)))
+    return [math.nan if value is None else value for value in got], faults
+
+
 def _call(
     function: RewardFunction,
     rows: Sequence[Mapping[str, Any]],
@@ -84,9 +122,8 @@ def _call(
     completion_ids: Sequence[Sequence[int]],
     time_limit_s: float,
 ) -> tuple[list[Any], Fault | None]:
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
     keywords = {
-        **columns,
+        **_columns(rows),
         "prompts": [row["prompt"] for row in rows],
         "completions": list(completions),
         "completion_ids": [list(ids) for ids in completion_ids],

@@ -10,7 +10,11 @@ from warmstart.models import load_tokenizer
 from warmstart.plan import Plan
 from warmstart.progress import Progress
 from warmstart.records import Problem
+from warmstart.reward_files import reward_file
+from warmstart.reward_process import ProcessReward
+from warmstart.rewards import STAGE_WEIGHTS, RewardFunction, reward_functions
 from warmstart.runs import RunDir
+from warmstart.tags import Tags
 from warmstart.templates import Prompter, make_prompter
 
 
@@ -25,6 +29,7 @@ class Run:
     force: bool = False
     """Train although the diagnosis says STOP."""
     _data: DataSplits | None = field(default=None, init=False)
+    _own_rewards: list[ProcessReward] | None = field(default=None, init=False)
 
     @property
     def folder(self) -> RunDir:
@@ -55,6 +60,20 @@ class Run:
         if plan is None or plan.prompt == "plain":
             return prompter
         return cured(prompter, plan.prompt, self.data.train)
+
+    def rewards(self, tags: Tags) -> tuple[list[RewardFunction], dict[str, float]]:
+        """Return the run's reward functions, the recipe's own ones last, and the weight of each by name.
+
+        The processes of its own rewards are kept for the whole run.
+        """
+        wanted = self.recipe.grpo
+        if self._own_rewards is None:
+            self._own_rewards = [
+                ProcessReward(reward_file(text), limit_s=wanted.reward_limit_s) for text in wanted.rewards
+            ]
+        functions: list[RewardFunction] = [*reward_functions(tags), *self._own_rewards]
+        changed = {**STAGE_WEIGHTS[wanted.stage], **(wanted.reward_weights or {})}
+        return functions, {one.__name__: changed.get(one.__name__, 1.0) for one in functions}
 
     def training_problems(self) -> list[Problem]:
         """Return the problems GRPO trains on: all, or the easier ones that the plan asks for."""

@@ -18,7 +18,6 @@ from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.probing import Probe, ProbeSettings, probe
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
-from warmstart.rewards import STAGE_WEIGHTS, reward_functions
 from warmstart.templates import Prompter
 
 OUTCOME = "correctness_reward_func"
@@ -60,8 +59,7 @@ def probe_model(
     **facts: Any,  # noqa: ANN401
 ) -> Probe:
     """Return the probe of one model with one prompt; its bar says what it costs."""
-    functions = reward_functions(prompter.tags)
-    weights = {**STAGE_WEIGHTS[run.recipe.grpo.stage], **(run.recipe.grpo.reward_weights or {})}
+    functions, weights = run.rewards(prompter.tags)
     rows = [
         {
             "prompt": prompter.messages(p.question),

@@ -14,7 +14,6 @@ from warmstart.pipeline.context import Run
 from warmstart.pipeline.probing import OUTCOME
 from warmstart.pipeline.warming import fresh_adapter
 from warmstart.records import Problem
-from warmstart.rewards import STAGE_WEIGHTS, reward_functions
 from warmstart.training.adaptive_sampler import ProblemSampling
 from warmstart.training.checks import Checker
 from warmstart.training.grpo import train_grpo
@@ -35,8 +34,7 @@ def grpo(run: Run) -> dict[str, Any]:
     )
     warm = plan.warm_start != "none"
     model = continue_adapter(base, run.folder.warmup_adapter) if warm else fresh_adapter(run, base)
-    functions = {function.__name__: function for function in reward_functions(recipe.prompt.tags)}
-    weights = {**STAGE_WEIGHTS[wanted.stage], **(wanted.reward_weights or {})}
+    functions, weights = run.rewards(recipe.prompt.tags)
     group_size = plan.group_size or wanted.group_size
     problems_per_step = max(1, wanted.problems_per_step * wanted.group_size // group_size)
     problems, kept_out = _split(run)
@@ -54,7 +52,7 @@ def grpo(run: Run) -> dict[str, Any]:
         model,
         prompter,
         problems,
-        {name: (function, weights[name]) for name, function in functions.items()},
+        {function.__name__: (function, weights[function.__name__]) for function in functions},
         outcome=OUTCOME,
         folder=run.folder.grpo_adapter,
         steps=wanted.steps,

@@ -36,6 +36,7 @@ _RENAMED = {
     "signal/all_fail_share": "all_fail_share",
     "signal/all_pass_share": "all_pass_share",
     "signal/undecided_share": "undecided_share",
+    "signal/reward_fault_share": "reward_fault_share",
     "time/generate_s": "generate_s",
     "time/score_s": "score_s",
     "step_time": "step_s",

@@ -19,11 +19,13 @@ from warmstart.diagnosis import Severity, SmokeFacts, diagnose_smoke
 from warmstart.errors import TrainingError
 from warmstart.models import trainable_parameters
 from warmstart.records import Problem
+from warmstart.reward_process import ProcessReward
 from warmstart.rollouts import generate
 from warmstart.tags import parse
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.signal_config import RolloutSink, SignalConfig
 from warmstart.training.smoke import smoke_step, targets_under
 from warmstart.training.trainer import GRPOTrainer
@@ -147,6 +149,7 @@ def train_grpo(
         if watch is not None:
             watch.see(step, rows)
 
+    own = [function for function, _ in rewards.values() if isinstance(function, ProcessReward)]
     with progress.task("GRPO", steps, "steps") as task:
         trainer = GRPOTrainer(
             model=model,
@@ -158,6 +161,7 @@ def train_grpo(
             signal=SignalConfig(
                 outcome=outcome,
                 on_rollouts=keep,
+                reward_faults=RewardFaults(own, progress.say) if own else None,
                 prefill=prompter.prefill,
                 tags=prompter.tags,
                 plan=plan,

@@ -9,6 +9,7 @@ from typing import Any
 from warmstart.curriculum import RewardPlan
 from warmstart.tags import DEFAULT_TAGS, Tags
 from warmstart.training.adaptive_sampler import ProblemSampling
+from warmstart.training.reward_faults import RewardFaults
 
 RolloutSink = Callable[[int, list[dict[str, Any]]], None]
 """Takes the step and its completions."""
@@ -27,6 +28,7 @@ class SignalConfig:
             the group's spread would blow their noise up to full-size advantages.
         on_rollouts: Gets every completion of every step, on the main process.
         sampling: Choose problems by a posterior of their solve rates; needs an outcome. None keeps TRL's order.
+        reward_faults: Leaves out the completions on which a reward of one's own failed.
         prefill: What the template writes of every completion, for the log.
         tags: The answer format, for the log.
         fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`.
@@ -40,6 +42,7 @@ class SignalConfig:
     gate: bool = True
     on_rollouts: RolloutSink | None = None
     sampling: ProblemSampling | None = field(default_factory=ProblemSampling)
+    reward_faults: RewardFaults | None = None
     prefill: str = ""
     tags: Tags = DEFAULT_TAGS
     fast_rollouts: bool = True

@@ -56,6 +56,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             )
         if self._is_vlm or self.tools or self.environment_factories is not None:
             raise ValueError("warmstart trains text models without tools; use trl.GRPOTrainer for others")
+        self._own_weights = self.args.reward_weights or [1.0] * len(self.reward_func_names)
         self.plan = PlanKeeper(self.signal.plan)
         if self.signal.plan is not None:
             self.add_callback(self.plan)
@@ -191,6 +192,12 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if not self.model.training:
             return rewards
+        if self.signal.reward_faults is not None:
+            out = self.signal.reward_faults.left_out(
+                len(rewards), process=self.accelerator.process_index, step=self.state.global_step + 1
+            )
+            rewards[out.to(rewards.device)] = torch.nan
+            self._record("signal/reward_fault_share", float(out.float().mean()))
         outcome = self._outcome(rewards)
         if self.signal.outcome is not None:
             rewards[torch.isnan(outcome)] = torch.nan
@@ -234,7 +241,11 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
     def _weigh(self, plan: RewardPlan) -> None:
         weights = plan.weights
         self.reward_weights = torch.tensor(
-            [weights.get(name, 1.0) for name in self.reward_func_names], dtype=torch.float32
+            [
+                weights.get(name, own)
+                for name, own in zip(self.reward_func_names, self._own_weights, strict=True)
+            ],
+            dtype=torch.float32,
         )
 
     def _advance(self, rewards: torch.Tensor, outcome: torch.Tensor) -> None:
