@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from warmstart.errors import ModelError
 from warmstart.models import (
@@ -67,7 +68,17 @@ def test_merging_an_adapter_gives_the_adapters_outputs(tmp_path) -> None:
 
 
 def test_an_adapter_of_another_model_is_refused(tmp_path) -> None:
-    with pytest.raises(ModelError, match="does not fit this base model"):
+    with pytest.raises(ModelError, match="there is no adapter in"):
+        continue_adapter(load_base("tiny"), tmp_path)
+    other = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2
+        )
+    )
+    add_adapter(other, rank=4, alpha=8, dropout=0.0, target_modules="all-linear", seed=0).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(ModelError, match=r"could not be loaded: .*size mismatch for base_model"):
         continue_adapter(load_base("tiny"), tmp_path)
 
 

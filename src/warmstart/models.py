@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -19,7 +20,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from warmstart.errors import ModelError
+from warmstart.errors import ModelError, WarmstartError
+from warmstart.failures import explained
 
 Quantization = Literal["none", "nf4"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -53,10 +55,14 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     Raises:
         ModelError: If it cannot be found or read.
     """
-    try:
-        return AutoTokenizer.from_pretrained(model_path(name), revision=revision)
-    except (OSError, ValueError) as error:
-        raise _unloadable(name, error) from error
+    with reading(f"the tokenizer of model.name {name!r}", _HINT):
+        tokenizer = AutoTokenizer.from_pretrained(
+            model_path(name), revision=revision, trust_remote_code=False
+        )
+        # Without its file transformers makes a tokenizer of nothing but the special tokens.
+        if not tokenizer("1")["input_ids"]:
+            raise ModelError(f"the tokenizer of model.name {name!r} has no vocabulary", _HINT)
+        return tokenizer
 
 
 def load_base(
@@ -81,12 +87,24 @@ def load_base(
         )
     if torch.cuda.is_available():
         extra["device_map"] = {"": torch.cuda.current_device()}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            model_path(name), revision=revision, dtype=chosen, **extra
+    with reading(f"model.name {name!r}", _HINT):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            model_path(name),
+            revision=revision,
+            dtype=chosen,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # so that they are named here
+            output_loading_info=True,
+            **extra,
         )
-    except (OSError, ValueError) as error:
-        raise _unloadable(name, error) from error
+    # transformers fills both with random numbers and goes on.
+    lost = sorted({*report["missing_keys"], *(found[0] for found in report["mismatched_keys"])})
+    if lost:
+        raise ModelError(
+            f"model.name {name!r} has not all of its weights: {len(lost)} tensors are missing or of another shape, {lost[0]} first",
+            "download it again; the files may be cut off, or be those of another model",
+        )
     return model
 
 
@@ -117,12 +135,7 @@ def continue_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     Raises:
         ModelError: If the adapter does not load, or would be frozen (PEFT's default).
     """
-    try:
-        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"the adapter in {folder} does not fit this base model: {error}", "train it again on this base"
-        ) from error
+    adapted = _adapted(model, folder, is_trainable=True)
     if trainable_parameters(adapted) == 0:
         raise ModelError(
             f"the adapter in {folder} has no trainable parameters",
@@ -137,11 +150,25 @@ def load_merged(
     """Return an unquantised base with the adapter merged into it, to generate with; never to train on.
 
     The base is loaded for this alone, so nothing drifts: merging in place and back is not exact.
+
+    Raises:
+        ModelError: If the base or the adapter cannot be found or read, or do not fit.
     """
     model = load_base(name, revision=revision, dtype=dtype)
     if adapter is None:
         return model
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    return _adapted(model, adapter).merge_and_unload()
+
+
+def _adapted(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False) -> PeftModel:
+    hint = "train it again on this base, or name the folder of another with --adapter"
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"there is no adapter in {folder}: it has no {name}", hint)
+    with reading(f"the adapter in {folder}", hint), warnings.catch_warnings():
+        # PEFT leaves what is missing at random.
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
 
 
 @contextmanager
@@ -226,9 +253,44 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
     return sorted({int(tokenizer.eos_token_id), *declared})
 
 
-def _unloadable(name: str, error: Exception) -> ModelError:
-    first = str(error).strip().split("\n")[0]
-    return ModelError(
-        f"model.name {name!r} could not be loaded: {first}",
-        "give a folder with config.json and safetensors, or a Hub id with the network on (HF_HUB_OFFLINE unset)",
-    )
+def require_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Pass if every token of the tokenizer has its row in the model.
+
+    Raises:
+        ModelError: If there are more tokens than rows.
+    """
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer):,} tokens and the model {rows:,}: they are not of the same model",
+            "take model and tokenizer from one place, or resize the embeddings and save both",
+        )
+
+
+@contextmanager
+def reading(what: str, hint: str) -> Iterator[None]:
+    """Turn what a library raises on a broken file into one sentence.
+
+    Raises:
+        ModelError: With the library's own first line.
+        TrainingError: If not the file is to blame but the disk or the memory of the machine.
+    """
+    try:
+        yield
+    except WarmstartError:
+        raise
+    except Exception as error:
+        raise explained(error) or ModelError(
+            f"{what} could not be loaded: {_first_line(error)}", hint
+        ) from error
+
+
+_HINT = "give a folder with config.json and whole .safetensors files, or a Hub id with the network on (HF_HUB_OFFLINE unset)"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().split("\n")]
+    # torch and huggingface_hub put what matters on the line after the colon.
+    first = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+    kind = type(error).__name__
+    return first if isinstance(error, OSError) and first else f"{kind}: {first}" if first else kind

@@ -12,6 +12,8 @@ import typer
 from warmstart.cli import check, doctor, grade, recipes, rollouts, train
 from warmstart.cli.options import example
 from warmstart.errors import WarmstartError
+from warmstart.failures import named
+from warmstart.visible import visible
 
 INTERRUPTED = 130
 
@@ -49,9 +51,13 @@ def _options(
 
 
 def main() -> None:
-    """Run the program: a user error is one ``error:`` and one ``hint:`` line, a bug keeps its traceback."""
+    """Run the program: a user error is one ``error:`` and one ``hint:`` line, a bug keeps its traceback.
+
+    So does a machine that refuses: a full disk and memory that ran out are no bugs.
+    """
     try:
-        app()
+        with named():
+            app()
     except WarmstartError as error:
         print_error(error)
         sys.exit(error.exit_code)
@@ -64,7 +70,10 @@ def main() -> None:
 
 
 def print_error(error: WarmstartError) -> None:
-    """Write the error to stderr, its first line after ``error:``, the hint after ``hint:``."""
-    sys.stderr.write(f"error: {error.message}\n")
+    """Write the error to stderr, its first line after ``error:``, the hint after ``hint:``.
+
+    Names and values of files are in it, and they cannot steer the terminal.
+    """
+    sys.stderr.write(f"error: {visible(error.message)}\n")
     if error.hint:
-        sys.stderr.write(f"hint:  {error.hint}\n")
+        sys.stderr.write(f"hint:  {visible(error.hint)}\n")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from warmstart import environment, run_lock, summary
+from warmstart import environment, failures, run_lock, summary
 from warmstart.config import Recipe, resolved
 from warmstart.data.overlap import find_overlap
 from warmstart.errors import HopelessError
@@ -86,7 +86,8 @@ def _run(
         else:
             began = time.perf_counter()
             try:
-                facts = stage(this)
+                with failures.named(name):
+                    facts = stage(this)
             except HopelessError:
                 conclude(folder)
                 raise

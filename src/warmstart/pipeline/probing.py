@@ -11,7 +11,7 @@ from warmstart.config import Recipe
 from warmstart.diagnosis import Decision, Finding
 from warmstart.diagnosis.verdict import HOPELESS
 from warmstart.errors import HopelessError
-from warmstart.models import load_merged, load_tokenizer
+from warmstart.models import load_merged, load_tokenizer, require_fit
 from warmstart.pipeline.context import Run, cured
 from warmstart.plan import Plan, can_be_cured
 from warmstart.plumbing import inspect_prompter, inspect_template
@@ -141,6 +141,7 @@ def probe_recipe(recipe: Recipe, adapter: Path | None, *, progress: Progress | N
 def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettings) -> Probe:  # noqa: ANN401
     """Return the probe of the base; without one right answer it is widened until a bound can be said."""
     recipe = run.recipe
+    require_fit(model, prompter.tokenizer)
     plumbing = inspect_prompter(prompter, run.data.train[:8])
     widest = min(MOST_PROBLEMS * settings.problems, len(run.data.train))
     while True:

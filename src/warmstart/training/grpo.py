@@ -25,6 +25,7 @@ from warmstart.tags import parse
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.finite import FiniteOnly
 from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.signal_config import RolloutSink, SignalConfig
 from warmstart.training.smoke import smoke_step, targets_under
@@ -157,7 +158,11 @@ def train_grpo(
             args=config,
             train_dataset=Dataset.from_list(prompt_rows(prompter, problems)),
             processing_class=prompter.tokenizer,
-            callbacks=[Metrics("grpo", task, count), *([] if watch is None else [watch])],
+            callbacks=[
+                FiniteOnly("grpo", progress.say),
+                Metrics("grpo", task, count),
+                *([] if watch is None else [watch]),
+            ],
             signal=SignalConfig(
                 outcome=outcome,
                 on_rollouts=keep,

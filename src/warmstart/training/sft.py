@@ -23,6 +23,7 @@ from warmstart.records import Problem, Verdict
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.finite import FiniteOnly
 from warmstart.training.stop_rule import StopRule
 
 if TYPE_CHECKING:
@@ -157,7 +158,11 @@ def train_sft(
             args=arguments,
             train_dataset=Dataset.from_list(rows),
             processing_class=prompter.tokenizer,
-            callbacks=[Metrics("sft", task, sink), *([] if stop is None else [stop])],
+            callbacks=[
+                FiniteOnly("sft", progress.say),
+                Metrics("sft", task, sink),
+                *([] if stop is None else [stop]),
+            ],
         )
         quieten(trainer)
         result = trainer.train()
