@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -23,10 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from warmstart import reward_files
+from warmstart import recipe_yaml, reward_files
 from warmstart.batching import check_plan
 from warmstart.errors import ConfigError
-from warmstart.overrides import apply_override
+from warmstart.overrides import apply_overrides
 from warmstart.recipe_errors import sentences
 from warmstart.rewards import STAGE_WEIGHTS
 from warmstart.tags import Tags
@@ -359,7 +358,9 @@ def recipe_text(name_or_path: str | Path) -> str:
         return (_RECIPES / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     try:
         return Path(name_or_path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name_or_path} is no UTF-8 text, and so no recipe", _SHOW) from error
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"there is no recipe {str(name_or_path)!r}{did_you_mean(str(name_or_path), list_recipes())}",
             f"packaged: {', '.join(list_recipes())}; or give a readable YAML file",
@@ -373,20 +374,22 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         ConfigError: With everything that is wrong, each by its key as typed.
     """
     try:
-        values = yaml.safe_load(recipe_text(name_or_path))
-    except yaml.YAMLError as error:
+        values = recipe_yaml.load(recipe_text(name_or_path))
+    except recipe_yaml.NotYaml as error:
         raise ConfigError(f"{name_or_path} is not YAML: {error}", _SHOW) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", _SHOW)
-    for override in overrides:
-        apply_override(values, override)
+    refused = apply_overrides(values, overrides)
+    problems, hint = [error.message for error in refused], refused[0].hint if refused else _SHOW
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        problems = list(sentences(error, Recipe))
+        problems += sentences(error, Recipe)
+    if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ConfigError(f"{name_or_path} has {count}:{lines}", _SHOW) from error
+        raise ConfigError(f"{name_or_path} has {count}:{lines}", hint)
+    return recipe
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -63,6 +64,18 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
         if not tokenizer("1")["input_ids"]:
             raise ModelError(f"the tokenizer of model.name {name!r} has no vocabulary", _HINT)
         return tokenizer
+
+
+def most_positions(name: str, *, revision: str | None = None) -> int | None:
+    """Return how many tokens the model can look at, prompt and completion together; None if it does not say.
+
+    Raises:
+        ModelError: If its configuration cannot be found or read.
+    """
+    with reading(f"model.name {name!r}", _HINT):
+        config = AutoConfig.from_pretrained(model_path(name), revision=revision, trust_remote_code=False)
+        found = getattr(config.get_text_config(), "max_position_embeddings", None)
+        return None if found is None else int(found)
 
 
 def load_base(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from warmstart.errors import ConfigError
+from warmstart.recipe_yaml import NotYaml, load_value
 
-_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", re.ASCII)
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> list[ConfigError]:
+    """Put the value of each ``a.b=value`` into the nested ``values``; return what is wrong with the others."""
+    refused = []
+    for override in overrides:
+        try:
+            apply_override(values, override)
+        except ConfigError as error:
+            refused.append(error)
+    return refused
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -32,13 +40,9 @@ def apply_override(values: dict[str, Any], override: str) -> None:
             )
         place = inner
     try:
-        place[last] = _scalar(text)
-    except yaml.YAMLError as error:
+        place[last] = load_value(text)
+    except NotYaml as error:
         raise ConfigError(
-            f"--set {override!r}: the value is not YAML", "quote it, as in --set 'data.path=\"a: b\"'"
+            f"--set {override!r}: the value is not YAML: {error}",
+            "quote it, as in --set 'data.path=\"a: b\"'",
         ) from error
-
-
-def _scalar(text: str) -> Any:  # noqa: ANN401
-    # YAML 1.1 takes 1e-5 for a text, because its floats need a point; what is in quotes stays a text.
-    return float(text) if _EXPONENT.fullmatch(text.strip()) else yaml.safe_load(text)

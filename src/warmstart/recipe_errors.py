@@ -22,11 +22,16 @@ def sentences(error: ValidationError, recipe: type[BaseModel]) -> Iterator[str]:
         elif found["type"] == "value_error":
             yield from message.split("\n")
         elif found["type"] == "model_type":
-            yield f"{key}: {found['input']!r} does not do; it has fields of its own, as `warmstart recipes show tiny` does"
+            yield f"{key}: {_shown(found['input'])} does not do; it has fields of its own, as `warmstart recipes show tiny` does"
         elif found["type"] == "string_type":
-            yield f"{key}: {found['input']!r} is not read as text; quote it inside, as in {key}='\"1e5\"'"
+            yield f"{key}: {_shown(found['input'])} is not read as text; quote it inside, as in {key}='\"1e5\"'"
         else:
-            yield f"{key}: {found['input']!r} does not do; {message[0].lower()}{message[1:]}"
+            yield f"{key}: {_shown(found['input'])} does not do; {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _fields(recipe: type[BaseModel], section: Sequence[int | str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,9 @@ from warmstart.errors import DataError
 from warmstart.records import Problem
 
 _KINDS = (".jsonl", ".csv", ".parquet")
+_HALF = re.compile("[\ud800-\udfff]")
+_LONGEST_CELL = 2**30
+"""Python's own limit of 128 KiB is met by worked solutions."""
 
 
 def load(path: str, columns: ColumnMap) -> list[Problem]:
@@ -50,6 +54,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _parse_csv(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    csv.field_size_limit(_LONGEST_CELL)
     reader = csv.DictReader(lines)
     rows = []
     for row in reader:
@@ -94,9 +99,10 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
     try:
         return parquet.read_table(path).to_pylist()  # type: ignore[no-any-return]
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
+        first = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"{path} cannot be read as parquet: {error}", "write it again; the file may be cut off"
+            f"{path} cannot be read as parquet: {first}", "write it again; the file may be cut off"
         ) from error
 
 
@@ -149,5 +155,10 @@ def _cell(row: Mapping[str, Any], column: str, field: str, number: int, where: s
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise DataError(
             f"{where} row {number}: {column!r} is a {type(value).__name__}", "it must be a text or a number"
+        )
+    if isinstance(value, str) and (half := _HALF.search(value)):
+        raise DataError(
+            f"{where} row {number}: {column!r} holds half a character, U+{ord(half[0]):04X}",
+            "no tokenizer can read it; write the text again as UTF-8",
         )
     return value

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from warmstart.config import Recipe
 from warmstart.data import DataSplits, load
-from warmstart.models import load_tokenizer
+from warmstart.models import load_tokenizer, most_positions
+from warmstart.pipeline.fitting import Fitting
 from warmstart.plan import Plan
-from warmstart.progress import Progress
+from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
 from warmstart.reward_files import reward_file
 from warmstart.reward_process import ProcessReward
@@ -42,7 +44,7 @@ class Run:
     def data(self) -> DataSplits:
         """The problems, loaded once."""
         if self._data is None:
-            self._data = load_splits(self.recipe)
+            self._data = load_splits(self.recipe, self.progress.say)
         return self._data
 
     @property
@@ -102,14 +104,26 @@ def exemplar(problems: list[Problem]) -> Problem:
     return min(several, key=lambda problem: (len(problem.question) + len(str(problem.rationale)), problem.id))
 
 
-def load_splits(recipe: Recipe) -> DataSplits:
-    """Return the recipe's problems: to train on, held out, and of unseen families."""
-    return load(
+def load_splits(recipe: Recipe, say: Callable[[str], None] | None = None) -> DataSplits:
+    """Return the recipe's problems: to train on, held out, and of unseen families.
+
+    Those whose prompt and completion do not fit into the model are left out, and said.
+
+    Raises:
+        DataError: If the data cannot be used, or nothing of a part fits.
+    """
+    splits = load(
         recipe.data,
         seed=recipe.seed,
         eval_problems=recipe.eval.problems,
         unseen_problems=recipe.eval.unseen_problems,
     )
+    most = most_positions(recipe.model.name, revision=recipe.model.revision)
+    if most is None:
+        return splits
+    cap = max(recipe.grpo.max_completion_tokens, recipe.eval.max_completion_tokens or 0)
+    fitting = Fitting(most, cap, recipe.prompt.instructions or "", lambda: load_prompter(recipe))
+    return fitting.kept(splits, say or Quiet().say)
 
 
 def load_prompter(recipe: Recipe) -> Prompter:

@@ -34,8 +34,9 @@ def evaluate_model(
     recipe: Recipe, adapter: Path | None, *, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Return the evaluation of the recipe's base, or of an adapter on it, outside any run directory."""
+    shown = progress or Quiet()
     rows = _completions(
-        recipe, load_splits(recipe), load_prompter(recipe), adapter, progress or Quiet(), "the model"
+        recipe, load_splits(recipe, shown.say), load_prompter(recipe), adapter, shown, "the model"
     )
     return summary.summarise_eval(rows, temperature=recipe.eval.temperature)
 
