@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -148,34 +149,57 @@ def test_the_paired_tests_of_the_summary_are_on_the_page(finished, page) -> None
 def test_every_chart_has_axes_a_sentence_and_its_numbers(page) -> None:
     charts = page.charts()
     assert set(charts) == {
-        "rates-greedy", "rates-sampled", "grpo-reward", "grpo-signal", "grpo-grad-norm", "grpo-length",
-        "grpo-truncated", "grpo-entropy", "sft-loss",
+        "rates-greedy", "rates-sampled", "timeline", "heat-groups", "grpo-grad-norm", "grpo-length",
+        "grpo-truncated", "grpo-entropy", "sft-loss", "time",
     }  # fmt: skip
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     for name, chart in charts.items():
-        assert chart["layout"]["yaxis"]["title"]["text"]
+        assert name == "time" or any(
+            axis.get("title", {}).get("text")
+            for key, axis in chart["layout"].items()
+            if key.startswith("yaxis")
+        )
         assert {f"{name}-title", f"{name}-text"} <= set(ids)
     assert page.text.count("Numbers of “") == len(charts)
 
 
+def traces(page: Page) -> dict[str, dict]:
+    return {trace["name"]: trace for trace in page.charts()["timeline"]["data"] if trace.get("name")}
+
+
 def test_the_curves_are_those_of_the_metrics(page) -> None:
     steps = grpo_metrics()
-    by_name = {trace["name"]: trace for trace in page.charts()["grpo-reward"]["data"]}
-    assert by_name["total"]["x"] == [step["step"] for step in steps]
+    by_name = traces(page)
+    assert by_name["total"]["customdata"] == [step["step"] for step in steps]
     # Each point is the mean of two steps for a run of 80.
     means = [steps[0]["reward"]] + [(a["reward"] + b["reward"]) / 2 for a, b in pairwise(steps)]
     assert by_name["total"]["y"] == pytest.approx(means)
-    assert set(by_name) == {"total", "easy", "xmlcount", "int", "soft_format", "strict_format", "correctness"}
-    shares = page.charts()["grpo-signal"]["data"]
-    assert [sum(at) for at in zip(*(trace["y"] for trace in shares), strict=True)] == pytest.approx(
-        [100] * 80
+    parts = {"easy", "xmlcount", "int", "soft_format", "strict_format", "correctness"}
+    assert parts <= set(by_name)
+    shares = [by_name[name]["y"] for name in ("live", "dead: all fail", "dead: all pass")]
+    assert [sum(at) for at in zip(*shares, strict=True)] == pytest.approx([100] * 80)
+
+
+def test_stages_steps_and_measurements_lie_on_one_axis_of_running_time(finished, page) -> None:
+    # data 0.4 s, base 21.5 s, SFT 9.1 s, measured 21.5 s: GRPO runs from 52.5 s to 170.5 s in 80 equal steps.
+    by_name = traces(page)
+    assert by_name["total"]["x"][0] == pytest.approx((52.5 + 118 / 80) / 60)
+    assert by_name["total"]["x"][-1] == pytest.approx(170.5 / 60)
+    bars = {bar["text"][0]: bar for bar in page.charts()["timeline"]["data"] if bar["type"] == "bar"}
+    assert bars["GRPO"]["base"] == pytest.approx(52.5 / 60)
+    assert bars["GRPO"]["x"] == pytest.approx([118 / 60])
+    held_out = [t for t in page.charts()["timeline"]["data"] if t.get("name") == "held out, greedy"]
+    summary = finished.read_json(finished.summary_path)
+    assert [trace["y"][0] for trace in held_out] == pytest.approx(
+        [100 * result["greedy"]["strict"]["value"] for result in summary["eval"].values()]
     )
+    assert [trace["x"][0] for trace in held_out] == pytest.approx([21.9 / 60, 52.5 / 60, 192 / 60])
 
 
 def test_nothing_is_loaded_from_anywhere(page) -> None:
     for tag, attributes in page.elements:
-        assert tag not in {"link", "iframe", "object", "embed", "base", "img", "audio", "video", "form"}
+        assert tag not in {"link", "iframe", "object", "embed", "base", "img", "audio", "video"}
         assert not {"src", "srcset", "data", "action", "poster", "background"} & attributes.keys()
         assert (attributes.get("href") or "#").startswith("#")
     styles = page.path.read_text("utf-8").split("<style>")[1].split("</style>")[0]
@@ -187,10 +211,10 @@ def test_the_policy_allows_the_pages_own_scripts_only(page) -> None:
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     code = [content for attributes, content in page.scripts if "type" not in attributes]
-    assert len(code) == 2
-    for content in code:
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"'sha256-{digest}'" in policy
+    assert len(code) == 1
+    packed = next(content for attributes, content in page.scripts if attributes.get("id") == "chart-library")
+    for content in (code[0].encode(), gzip.decompress(base64.b64decode(packed))):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'" in policy
     assert "unsafe-eval" not in policy
     assert "http" not in policy
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -257,7 +281,7 @@ def test_a_hostile_completion_is_text(tmp_path) -> None:
     assert page.open == []
     assert not page.all("img")
     assert len(page.all("style")) == 1
-    assert len([1 for attributes, _ in page.scripts if "type" not in attributes]) == 2
+    assert len([1 for attributes, _ in page.scripts if "type" not in attributes]) == 1
     assert "<script>alert(1)</script></script><img src=x onerror=alert(2)> <!-- --> {{ 7*7 }}" in page.text
     assert "␀ ␛[31m [U+202E]right to left[U+2066][U+200B] &lt;b&gt;" in page.text
     raw = page.path.read_text("utf-8")
@@ -327,7 +351,7 @@ def test_metrics_that_were_not_recorded_or_not_finite_leave_gaps(tmp_path) -> No
     for step, norm in enumerate([0.5, float("nan"), 0.7], start=1):
         run.append_metrics({"stage": "grpo", "step": step, "grad_norm": norm})
     charts = Page(build_report(run.path)).charts()
-    assert list(charts) == ["grpo-grad-norm"]
+    assert list(charts) == ["timeline", "grpo-grad-norm"]
     assert charts["grpo-grad-norm"]["data"][0]["y"] == [0.5, None, 0.7]
 
 

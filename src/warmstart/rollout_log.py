@@ -222,6 +222,22 @@ def select(
     return Selection(files, keys, is_sorted=sort is not None)
 
 
+def columns_of(files: Files, names: Iterable[str]) -> Iterator[Any]:
+    """Yield some columns of the whole log, a table per file.
+
+    Raises:
+        RunDirError: If a file is no rollout file.
+    """
+    import pyarrow.parquet as pq
+
+    wanted = list(names)
+    for path in dict.fromkeys(files.values()):
+        with _readable(path):
+            _schema(path)
+            table = pq.read_table(path, columns=wanted, use_threads=False)
+        yield table
+
+
 def rows_of(tables: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Yield the completions of Arrow tables, one after the other."""
     for table in tables:

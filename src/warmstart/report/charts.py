@@ -14,17 +14,15 @@ from typing import Any
 import plotly.graph_objects as go
 
 from warmstart.summary import MEASURES, STAGE_NAMES, describe_rate
-from warmstart.visible import shortened, visible
 
 Row = dict[str, Any]
 
 COLOURS = {"base": "#858b96", "warmup": "#3a84c9", "grpo": "#db7326"}
 LINES = ("#db7326", "#3a84c9", "#2f9e6e", "#b45fc0", "#858b96", "#b8912b", "#d1526b")
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px")
-_SIGNAL_COLOURS = {"live": "#2f9e6e", "dead: all fail": "#d1526b", "dead: all pass": "#858b96"}
-_MAX_POINTS = 500
-_FEW_POINTS = 10
-_MAX_TABLE_ROWS = 50
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px")
+MAX_POINTS = 500
+FEW_POINTS = 10
+MAX_TABLE_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,52 +88,46 @@ def _rate_cells(rate: Mapping[str, Any]) -> list[str]:
 
 
 def grpo_charts(steps: Sequence[Row]) -> list[Chart]:
-    """Return the curves of GRPO over its steps; those whose numbers were not recorded are left out."""
-    rewards = sorted({name for step in steps for name in step.get("rewards") or {}})
-    parts = {_reward_name(name): _of_reward(name) for name in rewards}
+    """Return what a step of GRPO looked like; curves whose numbers were not recorded are left out."""
     wanted = [
-        _curves(steps, "grpo-reward", "Reward", "mean per completion", {"total": _of("reward"), **parts}),
-        _signal_chart(steps),
-        _curves(
-            steps,
-            "grpo-grad-norm",
-            "Gradient norm",
-            "norm before clipping",
-            {"gradient norm": _of("grad_norm")},
-        ),
-        _curves(
+        curves(
             steps,
             "grpo-length",
             "Completion length",
             "tokens per completion",
-            {"tokens": _of("completion_tokens")},
+            {"tokens": of("completion_tokens")},
         ),
-        _curves(
+        curves(
             steps,
             "grpo-truncated",
             "Truncated completions",
             "completions (%)",
-            {"truncated": _of("truncated_share", 100)},
+            {"truncated": of("truncated_share", 100)},
         ),
-        _curves(steps, "grpo-entropy", "Entropy", "nats per token", {"entropy": _of("entropy")}),
+        curves(
+            steps,
+            "grpo-grad-norm",
+            "Gradient norm",
+            "norm before clipping",
+            {"gradient norm": of("grad_norm")},
+        ),
+        curves(steps, "grpo-entropy", "Entropy", "nats per token", {"entropy": of("entropy")}),
     ]
     return [chart for chart in wanted if chart is not None]
 
 
 def sft_charts(steps: Sequence[Row]) -> list[Chart]:
     """Return the curve of the SFT loss."""
-    chart = _curves(steps, "sft-loss", "SFT loss", "nats per supervised token", {"loss": _of("loss")})
+    chart = curves(steps, "sft-loss", "SFT loss", "nats per supervised token", {"loss": of("loss")})
     return [] if chart is None else [chart]
-
-
-def _reward_name(name: str) -> str:
-    return shortened(visible(name.removesuffix("_reward_func")), 60)
 
 
 Value = Callable[[Row], float | None]
 
 
-def _of(name: str, scale: float = 1.0) -> Value:
+def of(name: str, scale: float = 1.0) -> Value:
+    """Return what takes a number out of a line of metrics; None where it is not there."""
+
     def value(step: Row) -> float | None:
         found = step.get(name)
         return None if found is None else scale * float(found)
@@ -143,32 +135,7 @@ def _of(name: str, scale: float = 1.0) -> Value:
     return value
 
 
-def _of_reward(name: str) -> Value:
-    def value(step: Row) -> float | None:
-        found = (step.get("rewards") or {}).get(name)
-        return None if found is None else float(found)
-
-    return value
-
-
-def _signal_chart(steps: Sequence[Row]) -> Chart | None:
-    """Return the shares of groups that taught something and of those that did not, stacked to 100 %."""
-    shares = {
-        "live": _of("live_share", 100),
-        "dead: all fail": _of("all_fail_share", 100),
-        "dead: all pass": _of("all_pass_share", 100),
-    }
-    chart = _curves(steps, "grpo-signal", "Live and dead groups", "groups (%)", shares)
-    if chart is None:
-        return None
-    for trace in chart.figure["data"]:
-        colour = _SIGNAL_COLOURS[trace["name"]]
-        trace.update(stackgroup="groups", fillcolor=colour, line={"color": colour, "width": 0})
-    chart.figure["layout"]["yaxis"]["range"] = [0, 100]
-    return chart
-
-
-def _curves(
+def curves(
     steps: Sequence[Row], chart_id: str, title: str, unit: str, lines: Mapping[str, Value]
 ) -> Chart | None:
     """Return one chart of lines over steps; None if nothing was recorded."""
@@ -178,24 +145,24 @@ def _curves(
         return None
     numbers = [int(step["step"]) for step in steps]
     window = max(1, len(steps) // 30)
-    stride = math.ceil(len(steps) / _MAX_POINTS)
+    stride = math.ceil(len(steps) / MAX_POINTS)
     figure = go.Figure()
     for index, (name, values) in enumerate(series.items()):
         figure.add_scatter(
             name=name,
             x=numbers[::stride],
-            y=_rolling_mean(values, window)[::stride],
-            mode="lines" if len(steps) > _FEW_POINTS else "lines+markers",
-            line={"color": LINES[index % len(LINES)], "dash": _DASHES[index % len(_DASHES)], "width": 2},
+            y=rolling_mean(values, window)[::stride],
+            mode="lines" if len(steps) > FEW_POINTS else "lines+markers",
+            line={"color": LINES[index % len(LINES)], "dash": DASHES[index % len(DASHES)], "width": 2},
             hovertemplate="%{y:.4~g}",
         )
     figure.update_xaxes(title_text="training step", rangemode="tozero")
     figure.update_yaxes(title_text=unit, rangemode="tozero")
     figure.update_layout(hovermode="x unified")
-    text = _trends(series, unit)
+    text = trends(series, unit)
     if window > 1:
         text += f" Each point of a line is the mean of {window} steps."
-    table_stride = math.ceil(len(steps) / _MAX_TABLE_ROWS)
+    table_stride = math.ceil(len(steps) / MAX_TABLE_ROWS)
     columns = ["step", *(f"{name}, {unit}" if len(series) == 1 else name for name in series)]
     rows = [
         [
@@ -207,7 +174,7 @@ def _curves(
     return Chart(chart_id, title, text, plain(figure, legend=len(series) > 1), columns, rows)
 
 
-def _rolling_mean(values: Sequence[float | None], window: int) -> list[float | None]:
+def rolling_mean(values: Sequence[float | None], window: int) -> list[float | None]:
     """Return the mean of the last ``window`` values at each step, unknown ones left out."""
     means: list[float | None] = []
     for end in range(1, len(values) + 1):
@@ -217,7 +184,7 @@ def _rolling_mean(values: Sequence[float | None], window: int) -> list[float | N
     return means
 
 
-def _trends(series: Mapping[str, Sequence[float | None]], unit: str) -> str:
+def trends(series: Mapping[str, Sequence[float | None]], unit: str) -> str:
     """Return what each line did, from the mean of its first tenth to the mean of its last."""
     said = []
     for name, values in series.items():
@@ -228,23 +195,21 @@ def _trends(series: Mapping[str, Sequence[float | None]], unit: str) -> str:
     return f"{unit[0].upper()}{unit[1:]}, from the first tenth of the steps to the last: {'; '.join(said)}."
 
 
-def plain(figure: go.Figure, *, legend: bool) -> dict[str, Any]:
+def plain(figure: go.Figure, *, legend: bool, height: int = 300) -> dict[str, Any]:
     """Return the figure as plotly.js takes it, in the page's manner."""
     figure.update_layout(
         template="none",
         autosize=True,
-        height=300,
+        height=height,
         margin={"l": 56, "r": 12, "t": 12, "b": 44},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
-        xaxis_title_font_size=13,
-        yaxis_title_font_size=13,
         showlegend=legend,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
-    figure.update_xaxes(fixedrange=True, zeroline=False)
-    figure.update_yaxes(fixedrange=True, zeroline=False)
+    figure.update_xaxes(fixedrange=True, zeroline=False, title_font_size=13)
+    figure.update_yaxes(fixedrange=True, zeroline=False, title_font_size=13)
     bare: dict[str, Any] = figure.to_dict()
     bare["layout"].pop("template", None)
     return bare

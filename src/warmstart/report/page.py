@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import plotly.offline
 import yaml
 from markupsafe import Markup
 
 from warmstart import durable, estimates
-from warmstart.report import charts, probes, samples, text
+from warmstart.errors import RunDirError
+from warmstart.report import charts, explorer, heatmap, probes, samples, spending, text, writing
+from warmstart.report.clock import TRAINED, Clock
+from warmstart.report.embed import json_block, page_code
+from warmstart.report.moments import Moment, moments_of
+from warmstart.report.story import gain, story
+from warmstart.report.timeline import Course, timeline
+from warmstart.report.training_log import GroupLog, read_groups
 from warmstart.runs import EVAL_STAGES, RunDir
 from warmstart.summary import MEASURES, STAGE_NAMES, build_summary, describe_bound, headline, signed_points
 from warmstart.visible import shortened, tag_names, visible
@@ -66,7 +68,7 @@ def _template() -> jinja2.Template:
     environment.filters["duration"] = text.duration
     environment.filters["unbroken"] = text.unbroken
     environment.filters["shortened"] = shortened
-    environment.filters["json_block"] = _json_block
+    environment.filters["json_block"] = json_block
     return environment.get_template("report.html")
 
 
@@ -79,13 +81,9 @@ def _facts(run: RunDir) -> dict[str, Any]:
     resolved = run.read_json(run.resolved_path)
     summary = run.read_json_if_there(run.summary_path) or build_summary(run)
     measured = {stage: summary["eval"][stage] for stage in EVAL_STAGES if stage in summary["eval"]}
-    kinds, chosen = samples.choose_samples(
-        {stage: rows for stage in measured if (rows := run.read_completions(stage))}, tag_names(resolved)
-    )
-    grpo_steps = run.read_metrics("grpo")
     return {
         "summary": summary,
-        "headline": headline(summary),
+        "headline": _headline(summary),
         "alpha": estimates.ALPHA,
         "measured": measured,
         "comparisons": _comparisons(summary),
@@ -95,20 +93,78 @@ def _facts(run: RunDir) -> dict[str, Any]:
         "rate_charts": [
             chart for mode in ("greedy", "sampled") if (chart := charts.rates_chart(measured, mode))
         ],
-        "grpo_charts": charts.grpo_charts(grpo_steps),
-        "sft_charts": charts.sft_charts(run.read_metrics("sft")),
         "forecast_chart": probes.forecast_chart(run.read_probes()),
-        "steps_done": len(grpo_steps),
-        "generation_share": _generation_share(grpo_steps),
-        "kinds": kinds,
-        "samples": chosen,
         "unfinished": _unfinished(run, resolved),
         "overlap": _overlap(run),
         "settings": yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
         "recipe_yaml": run.recipe_path.read_text("utf-8", "replace") if run.recipe_path.exists() else "",
         "environment": run.read_json_if_there(run.environment_path) or {},
-        **_code(),
+        **_training(run, summary, measured),
+        **_completions(run, measured, tag_names(resolved)),
+        **page_code(),
     }
+
+
+def _headline(summary: Mapping[str, Any]) -> str:
+    """Return the sentence of the page: of a run that its probe ended before a model was measured, why."""
+    last = next(iter(reversed(summary["verdicts"])), None)
+    if summary["eval"] or last is None:
+        return headline(summary)
+    first = next(iter(last["findings"]), None)
+    return f"{last['verdict']}: {first['evidence']}; {first['advice']}." if first else f"{last['verdict']}."
+
+
+def _training(run: RunDir, summary: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the course of the run: its story, its charts, what happened in it."""
+    steps = {stage: run.read_metrics(stage) for stage in TRAINED}
+    clock = Clock(run.finished_stages(), steps)
+    log, broken = _group_log(run)
+    moments = moments_of(summary, clock, [] if log is None else log.stage_changes())
+    warm_checks = run.finished_stages().get("sft", {}).get("checks") or []
+    course = Course(clock, steps["grpo"], moments, measured, run.read_metrics("check"), warm_checks, log)
+    return {
+        "story": story(summary, clock, steps["grpo"]),
+        "gain": gain(summary),
+        "timeline": timeline(course),
+        "moments": [_moment(moment) for moment in moments],
+        "heat_maps": [] if log is None else heatmap.heat_maps(log),
+        "broken_log": broken,
+        "writing_charts": writing.writing_charts(run.read_metrics("writing")),
+        "grpo_charts": charts.grpo_charts(steps["grpo"]),
+        "sft_charts": charts.sft_charts(steps["sft"]),
+        "time_chart": spending.time_chart(summary["cost"], steps["grpo"]),
+        "steps_done": len(steps["grpo"]),
+    }
+
+
+def _group_log(run: RunDir) -> tuple[GroupLog | None, str]:
+    """Return the groups of the rollout log, or why it cannot be read: the rest of the page does not need it."""
+    try:
+        return read_groups(run.rollout_files()), ""
+    except RunDirError as error:
+        return None, str(error)
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    """Return a line of the table of what happened."""
+    return {
+        "at": text.duration(moment.at),
+        "step": moment.step,
+        "what": text.LANES[moment.lane],
+        "name": moment.name,
+        "words": moment.words,
+        "is_bad": moment.is_bad,
+    }
+
+
+def _completions(run: RunDir, measured: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return what models wrote: the problems shown, and what can be explored."""
+    evaluations = {stage: rows for stage in measured if (rows := run.read_completions(stage))}
+    kinds, chosen = samples.choose_samples(evaluations, tags)
+    log, _ = _group_log(run)
+    found = explorer.explore(evaluations, log, run.rollout_files(), tags)
+    is_empty = not (found["heldOut"] or found["groups"])
+    return {"kinds": kinds, "samples": chosen, "explorer": None if is_empty else found}
 
 
 def _comparisons(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -121,12 +177,6 @@ def _comparisons(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
         row["cells"][test["measure"]] = test
     return list(rows.values())
-
-
-def _generation_share(steps: list[dict[str, Any]]) -> float | None:
-    timed = [step for step in steps if step.get("generate_s") is not None and step.get("step_s")]
-    whole = sum(step["step_s"] for step in timed)
-    return sum(step["generate_s"] for step in timed) / whole if whole else None
 
 
 def _unfinished(run: RunDir, resolved: Mapping[str, Any]) -> list[str]:
@@ -150,28 +200,3 @@ def _overlap(run: RunDir) -> dict[str, Any] | None:
         "counts": counts,
         "pairs": found.get("pairs", [])[:_MAX_PAIRS],
     }
-
-
-def _code() -> dict[str, Any]:
-    """Return the page's styles and scripts, and the policy that lets exactly these scripts run."""
-    folder = resources.files("warmstart.report") / "templates"
-    scripts = [plotly.offline.get_plotlyjs(), (folder / "report.js").read_text("utf-8")]
-    # An end tag within a script would end it early; a JavaScript string means the same with the backslash.
-    scripts = [script.replace("</script", "<\\/script").replace("<!--", "<\\!--") for script in scripts]
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    return {
-        "styles": Markup((folder / "report.css").read_text("utf-8")),
-        "scripts": [Markup(script) for script in scripts],
-        "policy": f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
-    }
-
-
-def _sha256(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _json_block(value: object) -> Markup:
-    """Return JSON that cannot end the script element it stands in."""
-    encoded = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Markup(encoded.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -37,7 +37,7 @@ def forecast_chart(probes: Sequence[Mapping[str, Any]]) -> Chart | None:
         (f for f in last["forecast"] if f["group_size"] == last.get("group_size")), last["forecast"][-1]
     )
     text = (
-        f"Share of groups that will differ in outcome, by completions per problem. {_name(last).capitalize()}: "
+        f"Share of groups that will differ in outcome, by completions per problem. {_sentence(_name(last))}: "
         f"{100 * at['live']:.0f} % of groups of {at['group_size']}. Below {100 * ENOUGH:.0f} % most sampling is wasted."
     )
     columns = ["probe, group size", "live", "90 % of fresh draws", "how"]
@@ -72,6 +72,10 @@ def _figure(probes: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 def _name(probe: Mapping[str, Any]) -> str:
     return _NAMES.get(probe["stage"], str(probe["stage"]))
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def write_forecast(path: Path, probe: Mapping[str, Any]) -> None:

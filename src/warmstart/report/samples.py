@@ -73,29 +73,40 @@ def choose_samples(
         rows: The completions of each stage, in the order of the stages.
         tags: The names of the blocks.
     """
-    greedy = {stage: _greedy(stage_rows) for stage, stage_rows in rows.items()}
-    if not greedy:
-        return [], []
-    shared = set.intersection(*(set(found) for found in greedy.values()))
-    kinds: dict[str, list[str]] = {}
-    for problem_id in sorted(shared, key=_shuffled):
-        path = {stage: _level(found[problem_id]) for stage, found in greedy.items()}
-        kinds.setdefault(_kind(path), []).append(problem_id)
+    greedy = {stage: greedy_rows(stage_rows) for stage, stage_rows in rows.items()}
+    kinds = problems_by_kind(greedy)
     shares = _places({kind: len(ids) for kind, ids in kinds.items()})
-    ordered = sorted(kinds, key=_order)
     samples = [
         _sample({stage: found[problem_id] for stage, found in greedy.items()}, kind, tags)
-        for kind in ordered
-        for problem_id in kinds[kind][: shares[kind]]
+        for kind, ids in kinds.items()
+        for problem_id in ids[: shares[kind]]
     ]
-    return [Kind(kind, len(kinds[kind]), shares[kind]) for kind in ordered], samples
+    return [Kind(kind, len(ids), shares[kind]) for kind, ids in kinds.items()], samples
 
 
-def _greedy(rows: Sequence[Row]) -> dict[str, Row]:
+def problems_by_kind(greedy: Mapping[str, Mapping[str, Row]]) -> dict[str, list[str]]:
+    """Return the problems that every stage answered, by how they went; shuffled by a hash of their ids.
+
+    Args:
+        greedy: The greedy completion of each problem, by stage.
+    """
+    if not greedy:
+        return {}
+    shared = set.intersection(*(set(found) for found in greedy.values()))
+    kinds: dict[str, list[str]] = {}
+    for problem_id in sorted(shared, key=shuffled):
+        path = {stage: _level(found[problem_id]) for stage, found in greedy.items()}
+        kinds.setdefault(_kind(path), []).append(problem_id)
+    return {kind: kinds[kind] for kind in sorted(kinds, key=_order)}
+
+
+def greedy_rows(rows: Sequence[Row]) -> dict[str, Row]:
+    """Return the greedy completion of each held-out problem."""
     return {row["problem_id"]: row for row in rows if row["mode"] == "greedy" and row["split"] == "eval"}
 
 
-def _shuffled(problem_id: str) -> str:
+def shuffled(problem_id: str) -> str:
+    """Return a key that sorts problems in an order nobody chose."""
     return hashlib.sha256(problem_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -157,17 +168,27 @@ def _sample(rows: Mapping[str, Row], kind: str, tags: Mapping[str, str]) -> Samp
 
 
 def _completion(stage: str, row: Row, tags: Mapping[str, str]) -> Completion:
-    mark, verdict = _verdict(row)
+    mark, verdict = verdict_of(row)
     return Completion(
         stage=STAGE_NAMES[stage],
         mark=mark,
         verdict=verdict,
-        grade="right" if row["strict"] else "partly" if row["lenient"] else "not-right",
+        grade=grade_of(row),
         tokens=int(row["tokens"]),
         is_cut=not row["finished"],
-        reasons=shortened(str(row.get("why_not_strict") or ""), 300),
+        reasons=reasons(row.get("why_not_strict")),
         segments=segments(_fitting(str(row["text"])), tags),
     )
+
+
+def reasons(codes: str | None) -> str:
+    """Return why a completion is not strict, each reason once."""
+    return visible(shortened(", ".join(dict.fromkeys((codes or "").split("; "))), 300))
+
+
+def grade_of(row: Row) -> str:
+    """Return ``right`` (in the format), ``partly`` (right, not in it) or ``not-right``."""
+    return "right" if row["strict"] else "partly" if row["lenient"] else "not-right"
 
 
 def _fitting(text: str) -> str:
@@ -178,7 +199,8 @@ def _fitting(text: str) -> str:
     return shown
 
 
-def _verdict(row: Row) -> tuple[str, str]:
+def verdict_of(row: Row) -> tuple[str, str]:
+    """Return the mark and the words for what became of a completion."""
     if row["strict"]:
         return "✓", "right, in the exact format"
     if row["lenient"]:

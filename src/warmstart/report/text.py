@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import re
 
+LANES = {
+    "probes": "probe",
+    "cures": "cure",
+    "findings": "finding",
+    "measured": "measured",
+    "reward plan": "reward plan",
+}
+"""What a moment of the run is called in the table."""
 _BREAKS = re.compile(r" (?=%|[<>=] |of \d|points)|(?<=[<>=]) |(?<=\d of) |(?<=\d,) (?=[+−\d])")
 
 
