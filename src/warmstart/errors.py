@@ -5,6 +5,7 @@ WarmstartError            one line of what is wrong, one ``hint:`` of what to do
 ├── DataError             a row, a column or a gold answer is not usable
 ├── ModelError            a model, tokenizer or template is not usable
 ├── RunDirError           a run directory is missing, foreign or incomplete
+├── HubError              the Hugging Face Hub cannot be reached or refuses
 ├── GraderError           the grader itself failed (never "the answer is wrong")
 ├── TrainingError         training cannot start or cannot go on
 └── HopelessError         the diagnosis is STOP: training would learn nothing
@@ -47,6 +48,10 @@ class ModelError(WarmstartError):
 
 class RunDirError(WarmstartError):
     """Raised when a run directory is missing, belongs to another run or is incomplete."""
+
+
+class HubError(WarmstartError):
+    """Raised when the Hugging Face Hub cannot be reached, or refuses."""
 
 
 class GraderError(WarmstartError):

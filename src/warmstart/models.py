@@ -236,6 +236,27 @@ def _merged_weight(layer: Any) -> torch.Tensor:  # noqa: ANN401
     return total.to(weight.dtype)
 
 
+def merged_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return W + sBA of every adapted layer, summed in float32, by the weight's name in the base.
+
+    Nothing of the model is touched.
+
+    Raises:
+        ModelError: If an adapted layer cannot be merged exactly (a 4-bit base, DoRA, a bias).
+    """
+    found = {}
+    for name, module in model.named_modules():
+        if not hasattr(module, "lora_A") or not len(module.lora_A):
+            continue
+        if not _is_mergeable(module):
+            raise ModelError(
+                f"the adapted layer {name} cannot be merged exactly: {type(module).__name__}",
+                "merge into the unquantised base, with plain LoRA",
+            )
+        found[f"{name.removeprefix('base_model.model.')}.weight"] = _merged_weight(module)
+    return found
+
+
 def _is_mergeable(module: Any) -> bool:  # noqa: ANN401
     return (
         type(module) is LoraLinear

@@ -168,6 +168,22 @@ class RunDir:
         """The adapter after GRPO."""
         return self.path / "grpo" / "adapter"
 
+    def adapter(self, stage: str = "auto") -> Path:
+        """Return the folder of a trained adapter; ``auto`` is GRPO's, or the warm start's where that is all.
+
+        Raises:
+            RunDirError: If the run has not trained it.
+        """
+        folders = {"grpo": self.grpo_adapter, "warmup": self.warmup_adapter}
+        for name in folders if stage == "auto" else (stage,):
+            if (folders[name] / "adapter_config.json").is_file():
+                return folders[name]
+        which = "an" if stage == "auto" else f"the {stage}"
+        raise RunDirError(
+            f"{self.path} does not hold {which} adapter yet",
+            f"go on with it: warmstart run {self.resolved_path} --out {self.path}",
+        )
+
     @property
     def rollouts(self) -> Path:
         """The folder of training completions."""
