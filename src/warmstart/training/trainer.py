@@ -44,7 +44,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
 
     Raises:
         ValueError: If ``signal.outcome`` is not the name of one of the reward functions, or if the
-            trainer is given tools, environments or a vision model, which warmstart does not train.
+            trainer is given tools, environments, a vision model or a model patched by Unsloth, which
+            warmstart does not train.
     """
 
     def __init__(self, *args: Any, signal: SignalConfig | None = None, **kwargs: Any) -> None:  # noqa: ANN401
@@ -56,6 +57,11 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             )
         if self._is_vlm or self.tools or self.environment_factories is not None:
             raise ValueError("warmstart trains text models without tools; use trl.GRPOTrainer for others")
+        if _is_patched_by_unsloth(self.model):
+            raise ValueError(
+                "this model is patched by Unsloth, whose layers compute neither merged weights nor shared "
+                "prompts as transformers' do; load it with transformers, or train it with Unsloth's own trainer"
+            )
         self._own_weights = self.args.reward_weights or [1.0] * len(self.reward_func_names)
         self.plan = PlanKeeper(self.signal.plan)
         if self.signal.plan is not None:
@@ -367,10 +373,18 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         size = batch_size or input_ids.shape[0]
         with self.accelerator.autocast():
             scored = [
-                shared_prompts.score(model, ids, mask, logits_to_keep)
+                shared_prompts.score(
+                    model, ids, mask, logits_to_keep, packed=self.args.gradient_checkpointing
+                )
                 for ids, mask in zip(
                     torch.split(input_ids, size), torch.split(attention_mask, size), strict=True
                 )
             ]
         log_probs = torch.cat([log_prob for log_prob, _ in scored])
         return log_probs, torch.cat([entropy for _, entropy in scored]) if compute_entropy else None, None
+
+
+def _is_patched_by_unsloth(model: torch.nn.Module) -> bool:
+    """Return whether Unsloth replaced a layer's forward, or TRL's trainer, which it does when imported first."""
+    origins = {trl.GRPOTrainer.__module__, *(str(module.forward.__module__) for module in model.modules())}
+    return any("unsloth" in origin.lower() for origin in origins)
