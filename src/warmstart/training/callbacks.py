@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from warmstart.progress import Task
+from warmstart.time_split import TimeSplit, Work, best_lever
 
 Sink = Callable[[dict[str, Any]], None]
 """Takes one line of metrics.jsonl."""
@@ -64,13 +65,68 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         """Take one log of the trainer; the closing summary of TRL is left out."""
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
-        line = metrics_line(self._stage, state.global_step, logs)
+        line = metrics_line(self._stage, state.global_step, logs, generations=generations_per_log(args))
         self._sink(line)
         self._task.advance(1, live_line(line))
 
 
-def metrics_line(stage: str, step: int, logs: dict[str, Any]) -> dict[str, Any]:
-    """Return the line of metrics.jsonl for one log of a TRL trainer, in our words."""
+class TimeNote(TrainerCallback):  # type: ignore[misc]
+    """Says once, when the first steps are over, where their time went and what would shorten them most.
+
+    Args:
+        work: Returns what the time is spent on, given the longest completion of the step.
+        say: Gets the line.
+        after: Steps to wait for: the first ones also warm caches up.
+    """
+
+    def __init__(self, work: Callable[[float], Work], say: Callable[[str], None], *, after: int = 3) -> None:
+        self._work = work
+        self._say = say
+        self._after = after
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Speak at the step it was told to wait for."""
+        if (
+            not state.is_world_process_zero
+            or state.global_step != self._after
+            or "reward" not in (logs or {})
+        ):
+            return
+        assert logs is not None
+        line = metrics_line("grpo", state.global_step, logs, generations=generations_per_log(args))
+        split = TimeSplit.from_line(line)
+        if split is not None:
+            lever = best_lever(split, self._work(float(logs.get("completions/max_length", 0.0))))
+            self._say(split.describe() + ("" if lever is None else f"; {lever}"))
+
+
+def generations_per_log(args: TrainingArguments) -> float:
+    """Return how many times completions are generated for each optimizer step whose time is logged.
+
+    TRL logs means. A step that generates nothing has no generation time in its log; over several steps the
+    mean is taken over the generations alone.
+    """
+    each = int(getattr(args, "steps_per_generation", None) or args.gradient_accumulation_steps)
+    per_step = args.gradient_accumulation_steps / (each * int(getattr(args, "num_iterations", 1)))
+    return max(1.0, per_step) if args.logging_steps == 1 else per_step
+
+
+def metrics_line(stage: str, step: int, logs: dict[str, Any], *, generations: float = 1.0) -> dict[str, Any]:
+    """Return the line of metrics.jsonl for one log of a TRL trainer, in our words.
+
+    Args:
+        stage: Of the run.
+        step: The optimizer step.
+        logs: TRL's.
+        generations: Generations for each step, by which the times of one become those of a step.
+    """
     line: dict[str, Any] = {"stage": stage, "step": step}
     line |= {ours: logs[theirs] for theirs, ours in _RENAMED.items() if theirs in logs}
     rewards = {
@@ -80,6 +136,11 @@ def metrics_line(stage: str, step: int, logs: dict[str, Any]) -> dict[str, Any]:
     }
     if rewards:
         line["rewards"] = rewards
+    for part in ("generate_s", "score_s"):
+        if part in line:
+            line[part] *= generations
+    if "step_s" in line:
+        line["update_s"] = max(0.0, line["step_s"] - line.get("generate_s", 0.0) - line.get("score_s", 0.0))
     if "signal/generated_tokens" in logs:
         line["generated_tokens"] = round(logs["signal/generated_tokens"])
         if line.get("step_s"):
@@ -97,6 +158,10 @@ def live_line(line: dict[str, Any]) -> str:
     parts.append(f"grad {line['grad_norm']:.2f}")
     if "tokens_per_s" in line:
         parts.append(f"{line['tokens_per_s']:,.0f} tok/s")
+    split = TimeSplit.from_line(line)
+    if split is not None:
+        shares = split.shares()
+        parts.append(f"generate {shares['generate']:.0%} update {shares['update']:.0%}")
     return "  ".join(parts)
 
 

@@ -23,8 +23,9 @@ from warmstart.reward_process import ProcessReward
 from warmstart.rollouts import generate
 from warmstart.tags import parse
 from warmstart.templates import Prompter
+from warmstart.time_split import Work
 from warmstart.training.arguments import fixed_arguments
-from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.callbacks import Metrics, TimeNote, quieten
 from warmstart.training.finite import FiniteOnly
 from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.signal_config import RolloutSink, SignalConfig
@@ -175,6 +176,7 @@ def train_grpo(
             ),
         )
         quieten(trainer)
+        trainer.add_callback(TimeNote(functools.partial(work_of, trainer), progress.say))
         if handover is not None:
             check_handover(trainer, prompter, *handover)
         check_gradient(
@@ -188,6 +190,18 @@ def train_grpo(
         "generated_tokens": generated,
         "trained_tokens": generated,
     }
+
+
+def work_of(trainer: GRPOTrainer, longest: float) -> Work:
+    """Return what a step's time is spent on, given its longest completion in tokens."""
+    return Work(
+        cap=trainer.args.max_completion_length,
+        longest=longest,
+        on_gpu=trainer.accelerator.device.type == "cuda",
+        uses_vllm=trainer.use_vllm,
+        checkpointing=trainer.args.gradient_checkpointing,
+        switched_off=trainer.switched_off,
+    )
 
 
 def check_gradient(

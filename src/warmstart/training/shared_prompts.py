@@ -116,10 +116,11 @@ def _packed(
         labels=labels,
         fused_lm_head=True,
     )
-    return tuple(
-        torch.nn.functional.pad(found[:, shared:], (0, 1)).view(count, slots, width)[row, slot, :-1]
-        for found in (output.log_probs, output.entropy)
-    )
+
+    def of_rows(found: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(found[:, shared:], (0, 1)).view(count, slots, width)[row, slot, :-1]
+
+    return of_rows(output.log_probs), of_rows(output.entropy)
 
 
 def _block_mask(

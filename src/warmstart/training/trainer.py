@@ -67,6 +67,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if self.signal.plan is not None:
             self.add_callback(self.plan)
             self._weigh(self.signal.plan)
+        self.switched_off: dict[str, str] = {}
+        """The shortcuts that are off, each with the reason."""
         self._pending_rollouts: list[dict[str, Any]] = []
         self._decoded: list[Decoded] | None = None
         self._buffered_inputs: list[live_rows.Batch] | None = None
@@ -95,8 +97,10 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         )
 
     def _allowed(self, shortcut: str, wanted: bool, why_not: str | None) -> bool:
-        if wanted and why_not is not None and self.accelerator.is_main_process:
-            _log.info("%s: off, because %s", shortcut, why_not)
+        if wanted and why_not is not None:
+            self.switched_off[shortcut] = why_not
+            if self.accelerator.is_main_process:
+                _log.info("%s: off, because %s", shortcut, why_not)
         return wanted and why_not is None
 
     def _why_not_fast(self) -> str | None:
