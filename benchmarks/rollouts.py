@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from warmstart import summary
+from warmstart import rates
 from warmstart.data.synthetic import generate
 from warmstart.records import Problem
 from warmstart.rewards import STAGE_WEIGHTS, score
@@ -103,7 +103,7 @@ def write_evaluations(run: RunDir) -> None:
             for sample in range(5)
         ]
         run.write_completions(stage, rows)
-        run.write_eval(stage, {"stage": stage, **summary.summarise_eval(rows, temperature=1.0)})
+        run.write_eval(stage, {"stage": stage, **rates.summarise_eval(rows, temperature=1.0)})
         run.finish_stage(f"eval-{stage}", {"wall_s": 1.0, "peak_rss_gb": 1.0, "generated_tokens": 1})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart import summary
+from warmstart import rates, summary
 from warmstart.runs import EVAL_STAGES, RunDir
 
 RECIPE = "name: tiny\nseed: 7\nsft:\n  steps: 60\n"
@@ -69,10 +69,23 @@ def completion_row(
         "lenient": strict or right,
         "format": formatted,
         "why_not_strict": "" if formatted else "tag_missing",
+        "reward_verdict": verdict,
+        "reward_strict": strict,
+        "checked": formatted,
         "tokens": len(text) // 3,
         "finished": True,
+        "truncated": False,
     }
     return row | changes
+
+
+def rows_of(results: list[list[bool]]) -> list[Row]:
+    """Greedy rows from the first result of each problem, sampled rows from the others."""
+    return [
+        completion_row(index, strict=right, mode="sampled" if at else "greedy", sample=max(at - 1, 0))
+        for index, row in enumerate(results)
+        for at, right in enumerate(row)
+    ]
 
 
 def eval_rows(stage: str, *, problems: int = 120, samples: int = 4, seed: int = 0) -> list[Row]:
@@ -87,10 +100,11 @@ def eval_rows(stage: str, *, problems: int = 120, samples: int = 4, seed: int = 
                 mode = "greedy" if sample < 0 else "sampled"
                 right = bool(random.random() < skill[mode == "sampled"])
                 in_format = bool(random.random() < formatted)
+                finished = bool(random.random() < 0.98)
                 rows.append(
                     completion_row(
                         index, strict=right and in_format, right=right, formatted=in_format,
-                        mode=mode, sample=max(sample, 0), split=split, finished=bool(random.random() < 0.98),
+                        mode=mode, sample=max(sample, 0), split=split, finished=finished, truncated=not finished,
                     )
                 )  # fmt: skip
     return rows
@@ -195,7 +209,7 @@ def start(path: Path, **changes: Any) -> RunDir:
 def measure(run: RunDir, stage: str, rows: list[Row]) -> None:
     """What the evaluation of one stage leaves."""
     run.write_completions(stage, rows)
-    run.write_eval(stage, {"stage": stage, **summary.summarise_eval(rows, temperature=1.0)})
+    run.write_eval(stage, {"stage": stage, **rates.summarise_eval(rows, temperature=1.0)})
     tokens = sum(row["tokens"] for row in rows)
     run.finish_stage(f"eval-{stage}", {"generated_tokens": tokens, "wall_s": 21.5, "peak_rss_gb": 0.9})
 

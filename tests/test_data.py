@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from warmstart.config import ColumnMap, DataConfig
-from warmstart.data import load
+from warmstart.data import files, load
 from warmstart.data.files import read_rows, to_problems
 from warmstart.data.golds import check_golds
 from warmstart.data.gsm8k import to_problem
 from warmstart.data.overlap import find_overlap
 from warmstart.errors import DataError
+from warmstart.grading import check_gold
 from warmstart.records import Problem
 
 NATALIA = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether.\n#### 72"
@@ -72,6 +73,51 @@ def test_local_files_load_by_column_mapping(rows, kind, tmp_path) -> None:
         ("1 + 1?", "2", "1+1=2"),
         ("2 + 2?", "4", "2+2=4"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "expected"),
+    [
+        (
+            {"Body": "Ann has 3 pears. ", "Question": "And 2 more?", "Answer": 5.0, "Type": "Addition"},
+            {"question": ["Body", "Question"], "answer": "Answer", "family": "Type"},
+            ("Ann has 3 pears. And 2 more?", "5.0", "Addition", None),
+        ),
+        (
+            {"body": "Nine apples.", "question": "How many?", "answer": "9 (apples)", "grade": "3"},
+            {"question": ["body", "question"], "steps": "grade"},
+            ("Nine apples. How many?", "9", None, 3),
+        ),
+        (
+            {"problem": "x + 1 = 3", "solution": r"So $x = \boxed{\frac{4}{2}}$.", "level": "Level 5", "type": "Algebra"},
+            {"question": "problem", "answer": "solution", "family": "type", "steps": "level"},
+            ("x + 1 = 3", r"\frac{4}{2}", "Algebra", 5),
+        ),
+    ],
+    ids=["SVAMP", "ASDiv", "MATH"],
+)  # fmt: skip
+def test_published_data_sets_load_by_column_mapping(row, columns, expected, tmp_path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([row]))
+    (problem,) = files.load(str(path), ColumnMap(**columns))
+    assert (problem.question, problem.gold, problem.family, problem.steps) == expected
+    assert check_gold(problem.gold) is None
+
+
+@pytest.mark.parametrize(
+    ("gold", "final"),
+    [("(1, 2)", "(1, 2)"), ("3 (mod 5)", "3 (mod 5)"), ("7", "7"), (r"\boxed{7}", "7"), ("a #### 7", "7")],
+)
+def test_a_gold_loses_only_what_is_no_part_of_it(gold, final) -> None:
+    (problem,) = files.to_problems([{"question": "q", "answer": gold}], ColumnMap(), where="x")
+    assert problem.gold == final
+
+
+def test_a_json_file_that_is_no_list_of_rows_is_refused(tmp_path) -> None:
+    for text in ("{}", "[1]", "["):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(DataError, match=r"list of objects|not usable JSON"):
+            files.read_rows(tmp_path / "a.json")
 
 
 def test_without_a_held_out_file_a_fifth_is_held_out_and_nothing_is_in_both(tmp_path) -> None:

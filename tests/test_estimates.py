@@ -8,6 +8,8 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 from warmstart.estimates import (
     Rate,
@@ -45,7 +47,7 @@ def test_a_rate_of_nothing_is_refused(successes, n) -> None:
 
 
 @pytest.mark.parametrize("n", [100, 300])
-@pytest.mark.parametrize("truth", [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("truth", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 def test_wilson_covers_the_truth_in_93_to_97_of_100_samples(truth, n) -> None:
     # Exactly: the chance of every count whose interval holds the truth.
     rates = [wilson(successes, n) for successes in range(n + 1)]
@@ -152,15 +154,25 @@ def test_where_every_problem_is_alike_the_interval_is_a_bound_not_a_point() -> N
     assert bootstrap_rate([[1, 1]]).low < 1.0
 
 
-@pytest.mark.parametrize("mean", [0.1, 0.5, 0.9])
-def test_the_bootstrap_covers_the_truth_in_93_to_97_of_100_draws(mean) -> None:
-    random = np.random.default_rng(4)
+def coverage_of_the_bootstrap(n: int, mean: float, draws: int) -> float:
+    """Share of intervals that hold the truth: n problems of unlike difficulty, four samples of each."""
+    random = np.random.default_rng([n, round(10 * mean)])
     hits = 0
-    for draw in range(800):
-        solve_rates = random.beta(2 * mean, 2 * (1 - mean), size=(100, 1))
-        rate = bootstrap_rate(random.random((100, 4)) < solve_rates, resamples=800, seed=draw)
+    for draw in range(draws):
+        solve_rates = random.beta(2 * mean, 2 * (1 - mean), size=(n, 1))
+        rate = bootstrap_rate(random.random((n, 4)) < solve_rates, resamples=1000, seed=draw)
         hits += rate.low <= mean <= rate.high
-    assert 0.925 <= hits / 800 <= 0.975
+    return hits / draws
+
+
+def test_the_bootstrap_covers_the_truth_nearly_always() -> None:
+    assert 0.92 <= coverage_of_the_bootstrap(100, 0.5, 400) <= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "mean"), [*product((100,), (0.1, 0.3, 0.5, 0.7, 0.9)), (300, 0.1), (300, 0.9)])
+def test_the_bootstrap_covers_the_truth_in_93_to_97_of_100_of_2000_draws(n, mean) -> None:
+    assert 0.93 <= coverage_of_the_bootstrap(n, mean, 2000) <= 0.97
 
 
 def test_bootstrap_refuses_what_is_no_rate() -> None:
@@ -198,18 +210,83 @@ def test_a_change_that_is_the_same_everywhere_keeps_its_interval_in_range() -> N
     assert 0.7 < test.low < 1.0
 
 
-def test_paired_tests_reject_at_most_5_of_100_true_nulls() -> None:
-    random = np.random.default_rng(6)
+def rejected_nulls(n: int, draws: int) -> tuple[float, float]:
+    """Shares of true nulls that the permutation test and McNemar's reject at 5 %."""
+    random = np.random.default_rng(n)
     permutation = mcnemar = 0
-    for draw in range(600):
-        solve_rates = random.random(100)
+    for draw in range(draws):
+        solve_rates = random.random(n)
         a, b = (random.binomial(4, solve_rates) / 4 for _ in range(2))
-        permutation += paired_permutation(a, b, resamples=400, seed=draw).p < 0.05
-        a, b = (random.random(100) < solve_rates for _ in range(2))
+        permutation += paired_permutation(a, b, resamples=399, seed=draw).p < 0.05
+        a, b = (random.random(n) < solve_rates for _ in range(2))
         mcnemar += mcnemar_exact(a.astype(int), b.astype(int)).p < 0.05
-    # Three standard errors of 600 draws above 5 %.
-    assert permutation / 600 <= 0.077
-    assert mcnemar / 600 <= 0.05
+    return permutation / draws, mcnemar / draws
+
+
+def test_paired_tests_seldom_reject_a_true_null() -> None:
+    permutation, mcnemar = rejected_nulls(100, 300)
+    # Three standard errors of 300 draws above 5 %.
+    assert permutation <= 0.088
+    assert mcnemar <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [100, 300])
+def test_paired_tests_reject_at_most_5_of_100_true_nulls_in_2000_draws(n) -> None:
+    permutation, mcnemar = rejected_nulls(n, 2000)
+    assert permutation <= 0.05
+    assert mcnemar <= 0.05
+
+
+@pytest.mark.slow
+def test_the_interval_of_a_sampled_difference_covers_it_in_93_to_97_of_100_of_2000_draws() -> None:
+    random = np.random.default_rng(8)
+    hits = 0
+    for draw in range(2000):
+        before = random.beta(1, 1, size=100)
+        after = before + 0.4 * (1 - before)
+        a, b = (random.binomial(4, rates) / 4 for rates in (before, after))
+        test = paired_permutation(a, b, resamples=1000, seed=draw)
+        hits += test.low <= 0.2 <= test.high
+    assert 0.93 <= hits / 2000 <= 0.97
+
+
+@pytest.mark.parametrize("successes", [0, 1, 13, 50, 99, 100])
+def test_wilson_agrees_with_statsmodels(successes) -> None:
+    rate = wilson(successes, 100)
+    low, high = proportion_confint(successes, 100, alpha=0.05, method="wilson")
+    assert (rate.low, rate.high) == pytest.approx((low, high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 5), (3, 12), (12, 3), (7, 7), (1, 0)])
+def test_mcnemar_agrees_with_statsmodels(lost, gained) -> None:
+    expected = sm_mcnemar([[20, lost], [gained, 10]], exact=True)
+    assert mcnemar_exact(*paired(20, lost, gained, 10)).p == pytest.approx(float(expected.pvalue))
+
+
+def test_the_permutation_test_agrees_with_scipys() -> None:
+    random = np.random.default_rng(9)
+    before, after = random.binomial(4, 0.4, size=60) / 4, random.binomial(4, 0.5, size=60) / 4
+    expected = stats.permutation_test(
+        (after, before),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        rng=1,
+    )
+    assert paired_permutation(before, after, resamples=20_000).p == pytest.approx(expected.pvalue, abs=0.01)
+
+
+def test_the_bootstrap_agrees_with_scipys_percentile_bootstrap() -> None:
+    means = np.random.default_rng(10).random(400)
+    expected = stats.bootstrap((means,), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    rate = bootstrap_rate(means, resamples=20_000)
+    found = (rate.low, rate.high)
+    # The expanded percentiles of 400 problems are wider by a few thousandths of the interval.
+    assert found == pytest.approx(
+        (expected.confidence_interval.low, expected.confidence_interval.high), abs=0.002
+    )
 
 
 def test_pass_at_k_is_the_share_of_draws_of_k_that_hold_a_right_one() -> None:
@@ -217,6 +294,17 @@ def test_pass_at_k_is_the_share_of_draws_of_k_that_hold_a_right_one() -> None:
     for k in range(1, 6):
         brute = np.mean([[any(row[list(drawn)]) for drawn in combinations(range(5), k)] for row in correct])
         assert pass_at_k(correct, k).value == pytest.approx(brute)
+
+
+@pytest.mark.parametrize("samples", [2, 4, 8])
+def test_pass_at_k_is_unbiased(samples) -> None:
+    # Every outcome of `samples` draws at solve rate p, weighed by its chance: the mean is 1 − (1 − p)^k.
+    for p, k in product((0.05, 0.3, 0.9), (1, 2, samples)):
+        expected = 0.0
+        for right in range(samples + 1):
+            row = [[1] * right + [0] * (samples - right)]
+            expected += stats.binom.pmf(right, samples, p) * pass_at_k(row, k).value
+        assert expected == pytest.approx(1 - (1 - p) ** k)
 
 
 def test_pass_at_1_is_the_mean() -> None:

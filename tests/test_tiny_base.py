@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from warmstart.config import load_recipe
-from warmstart.evaluation import evaluate, grade_row
+from warmstart.evaluation import InProcess, Wanted, evaluate, grade_row
 from warmstart.models import load_base, model_path
 from warmstart.pipeline import load_prompter, load_splits
 from warmstart.rollouts import generate
@@ -17,10 +17,8 @@ from warmstart.rollouts import generate
 def measured():
     recipe = load_recipe("tiny")
     problems, prompter = load_splits(recipe).eval, load_prompter(recipe)
-    rows = evaluate(
-        load_base("tiny"), prompter, problems, split="eval", samples=8, temperature=1.0, top_p=1.0, max_tokens=112,
-        batch_size=300, seed=0,
-    )  # fmt: skip
+    wanted = Wanted(samples=8, temperature=1.0, top_p=1.0, max_tokens=112, batch_size=300, seed=0)
+    rows = evaluate(InProcess(load_base("tiny"), prompter), {"eval": problems}, wanted)
     return problems, prompter, rows
 
 

@@ -94,14 +94,18 @@ class PromptConfig(_Section):
 class ColumnMap(_Section):
     """Which column of the data is what."""
 
-    question: str = "question"
-    """The problem's text."""
+    question: str | list[str] = "question"
+    """The problem's text; several columns are joined, as SVAMP's ``[Body, Question]``."""
     answer: str = "answer"
-    """The gold answer; a worked solution that ends in ``#### N`` will do."""
+    """The gold answer; a worked solution that ends in ``#### N`` or in ``\\boxed{N}`` will do, and ``9 (apples)`` is 9."""
     rationale: str | None = None
     """A worked solution, for SFT."""
     id: str | None = None
     """What names a problem; by default the row number."""
+    family: str | None = None
+    """The kind of problem, which results are broken down by: MATH's ``subject``, SVAMP's ``Type``."""
+    steps: str | None = None
+    """Its difficulty as a whole number, or a text with one: MATH's ``level``."""
 
 
 class DataConfig(_Section):

@@ -141,11 +141,12 @@ def _encodable(value: object) -> object:
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a parquet file; none if it is missing."""
+def read_rows(path: Path, *, without: Sequence[str] = ()) -> list[Row]:
+    """Return the rows of a parquet file, some columns left out; none if it is missing."""
     import pyarrow.parquet as pq
 
     if not path.exists():
         return []
-    rows: list[Row] = pq.read_table(path).to_pylist()
+    columns = [name for name in pq.read_schema(path).names if name not in without]
+    rows: list[Row] = pq.read_table(path, columns=columns).to_pylist()
     return rows

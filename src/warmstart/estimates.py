@@ -190,6 +190,25 @@ def paired_permutation(
     return PairedTest(difference, low, high, (1 + extreme) / (1 + resamples), "paired-permutation")
 
 
+def interval_of_differences(
+    differences_P: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of per-problem differences: the bootstrap of `bootstrap_rate`.
+
+    Args:
+        differences_P: Within −1 … 1; shape (problems,).
+        resamples: Number of bootstrap draws.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If there is no problem.
+    """
+    differences = np.asarray(differences_P, dtype=np.float64)
+    if differences.ndim != 1 or differences.size == 0:
+        raise ValueError(f"differences need one value per problem; got shape {differences.shape}")
+    return _interval_over_problems(differences, -1.0, resamples, seed)
+
+
 def pass_at_k(correct_P_S: npt.ArrayLike, k: int) -> Rate:
     """Return the chance that at least one of ``k`` samples of a problem is right.
 

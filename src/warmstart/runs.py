@@ -14,7 +14,7 @@
     rollouts/*.parquet  every completion of every GRPO step: step-N, and steps-A-B where they are packed
     metrics.jsonl       one line per training step: {stage, step, …numbers}
     eval/STAGE.json     rates with intervals, for STAGE in base, warmup, grpo
-    eval/STAGE.parquet  every completion behind them
+    eval/STAGE.parquet  every completion behind them; eval/STAGE.parts/ while it is being measured
     summary.json        the results (schema 1)
     report.html         the results to look at
 
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart import rollout_log
+from warmstart.completion_log import CompletionLog
 from warmstart.durable import (
     TEMPORARY,
     Row,
@@ -285,9 +286,13 @@ class RunDir:
         """Replace the completions behind one measured model, a row each."""
         write_rows(self.completions_path(stage), rows)
 
-    def read_completions(self, stage: str) -> list[Row]:
-        """Return the completions behind one measured model; none while they are not written."""
-        return read_rows(self.completions_path(stage))
+    def read_completions(self, stage: str, *, without: Sequence[str] = ()) -> list[Row]:
+        """Return the completions behind one measured model, some columns left out; none while they are not written."""
+        return read_rows(self.completions_path(stage), without=without)
+
+    def completion_log(self, stage: str) -> CompletionLog:
+        """Return where the completions of one measured model are written batch by batch."""
+        return CompletionLog(self.completions_path(stage))
 
     def write_rollouts(self, step: int, rows: Sequence[Row]) -> None:
         """Replace the completions of one GRPO step, a row each; columns as in `rollout_log.COLUMNS`."""

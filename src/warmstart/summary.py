@@ -1,160 +1,24 @@
-"""From graded completions to rates, from rates to summary.json, from summary.json to one sentence.
-
-A result that could not be told (the verdict ``undecided``) is neither right nor wrong: it is left out of
-the rate and counted under ``undecided``.
-"""
+"""From a run directory to summary.json, from summary.json to one sentence."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from warmstart import estimates
 from warmstart.estimates import Rate
+from warmstart.rates import MEASURES as MEASURES
+from warmstart.rates import gain_rows, paired_rows, rate_of
 from warmstart.runs import EVAL_STAGES, SCHEMA, RunDir
 
 Row = dict[str, Any]
-Array = npt.NDArray[np.float64]
 
-MEASURES = ("strict", "lenient", "format")
-"""Right answer in the exact format; right answer anywhere; exact format, whatever the answer."""
 STAGE_NAMES = {"base": "base", "warmup": "after SFT", "grpo": "after GRPO"}
 _TRAINED_BY = {"base": "the base", "warmup": "SFT", "grpo": "GRPO"}
-_UNDECIDED = {"strict": "verdict", "lenient": "lenient_verdict"}
 _SIGNAL = ("live_share", "all_fail_share", "all_pass_share")
-
-
-def summarise_eval(rows: Sequence[Row], *, temperature: float) -> dict[str, Any]:
-    """Return the rates of one model, as eval/STAGE.json holds them.
-
-    Rows of the split ``eval`` make the result; those of ``unseen`` the same again under ``unseen``.
-
-    Args:
-        rows: A row per completion.
-        temperature: Of the sampled ones.
-    """
-    result = _summarise_split([row for row in rows if row["split"] == "eval"], temperature)
-    unseen = [row for row in rows if row["split"] == "unseen"]
-    return result | {"unseen": _summarise_split(unseen, temperature) if unseen else None}
-
-
-def _summarise_split(rows: list[Row], temperature: float) -> dict[str, Any]:
-    greedy, sampled = _by_problem(rows, "greedy"), _by_problem(rows, "sampled")
-    everything = [[*greedy.get(key, []), *sampled.get(key, [])] for key in greedy | sampled]
-    return {
-        "n": len(everything),
-        "greedy": _greedy_rates(greedy.values()) if greedy else None,
-        "sampled": _sampled_rates(sampled, temperature) if sampled else None,
-        "truncated": _share(everything, lambda row: not row["finished"]),
-        "mean_tokens": float(np.mean([row["tokens"] for row in rows])) if rows else None,
-        "undecided": sum(math.isnan(_result(row, "lenient")) for row in rows),
-        "by_family": _by(greedy, "family"),
-        "by_steps": _by(greedy, "steps"),
-    }
-
-
-def _by_problem(rows: Sequence[Row], mode: str) -> dict[str, list[Row]]:
-    """Return the completions of each problem in the order of their samples."""
-    groups: dict[str, list[Row]] = {}
-    for row in sorted((row for row in rows if row["mode"] == mode), key=lambda row: int(row["sample"])):
-        groups.setdefault(row["problem_id"], []).append(row)
-    return groups
-
-
-def _result(row: Row, measure: str) -> float:
-    """Return 1 or 0, or NaN where it could not be told."""
-    undecided = _UNDECIDED.get(measure)
-    # What is not in the format is not strictly right, whatever the grader would have said.
-    could_be_right = measure != "strict" or row["format"]
-    if undecided and could_be_right and row[undecided] == "undecided":
-        return math.nan
-    return float(row[measure])
-
-
-def _greedy_rates(groups: Any) -> dict[str, Any]:  # noqa: ANN401
-    firsts = [group[0] for group in groups]
-    return {measure: _greedy_rate([_result(row, measure) for row in firsts]) for measure in MEASURES}
-
-
-def _greedy_rate(results: Sequence[float]) -> dict[str, Any] | None:
-    known = [result for result in results if not math.isnan(result)]
-    return estimates.wilson(round(sum(known)), len(known)).to_dict() if known else None
-
-
-def _by(greedy: Mapping[str, list[Row]], column: str) -> dict[str, Any]:
-    """Return the greedy rates of each value of a column, in order; problems without one are left out."""
-    values = sorted({group[0][column] for group in greedy.values() if group[0].get(column) is not None})
-    result = {}
-    for value in values:
-        groups = [group for group in greedy.values() if group[0][column] == value]
-        result[str(value)] = {"n": len(groups), **_greedy_rates(groups)}
-    return result
-
-
-def _means(groups: Mapping[str, list[Row]], measure: str) -> dict[str, float]:
-    """Return each problem's mean over the samples that could be told; problems without any are left out."""
-    means = {}
-    for key, group in groups.items():
-        known = [result for row in group if not math.isnan(result := _result(row, measure))]
-        if known:
-            means[key] = sum(known) / len(known)
-    return means
-
-
-def _share(groups: Sequence[list[Row]], claim: Callable[[Row], bool]) -> dict[str, Any] | None:
-    means = [sum(map(claim, group)) / len(group) for group in groups]
-    return estimates.bootstrap_rate(means).to_dict() if means else None
-
-
-def _sampled_rates(groups: Mapping[str, list[Row]], temperature: float) -> dict[str, Any]:
-    samples = min(len(group) for group in groups.values())
-    rates: dict[str, Any] = {"temperature": temperature, "samples": samples}
-    for measure in MEASURES:
-        means = list(_means(groups, measure).values())
-        rates[measure] = estimates.bootstrap_rate(means).to_dict() if means else None
-    # Counting the best or the most frequent of k needs every one of them to be told.
-    whole = [group[:samples] for group in groups.values()]
-    whole = [group for group in whole if not any(math.isnan(_result(row, "strict")) for row in group)]
-    votes = [2**power for power in range(samples.bit_length())]
-    strict = np.array([[_result(row, "strict") for row in group] for group in whole])
-    answers = [[_vote(row) for row in group] for group in whole]
-    rates["pass_at_k"] = {str(k): estimates.pass_at_k(strict, k).to_dict() for k in votes} if whole else {}
-    rates["maj_at_k"] = (
-        {str(k): estimates.majority_at_k(answers, strict, k).to_dict() for k in votes[1:]} if whole else {}
-    )
-    return rates
-
-
-def _vote(row: Row) -> str | None:
-    """Return the answer a completion votes for; right ones are one answer however they are spelt."""
-    if not row["format"]:
-        return None
-    return str(row["gold"]) if row["strict"] else row["given"]
-
-
-def paired_rows(rows_a: Sequence[Row], rows_b: Sequence[Row], a: str, b: str) -> list[dict[str, Any]]:
-    """Return the tests of model ``b`` against model ``a`` on the held-out problems both answered.
-
-    Greedy completions: exact McNemar; sampled ones: permutation of per-problem means.
-    """
-    tests = []
-    for mode in ("greedy", "sampled"):
-        before = _by_problem([row for row in rows_a if row["split"] == "eval"], mode)
-        after = _by_problem([row for row in rows_b if row["split"] == "eval"], mode)
-        compare = estimates.mcnemar_exact if mode == "greedy" else estimates.paired_permutation
-        for measure in MEASURES:
-            means_a, means_b = _means(before, measure), _means(after, measure)
-            shared = sorted(means_a.keys() & means_b.keys())
-            if shared:
-                test = compare([means_a[key] for key in shared], [means_b[key] for key in shared])
-                names = {"a": a, "b": b, "mode": mode, "measure": measure, "n": len(shared)}
-                tests.append(names | test.to_dict())
-    return tests
 
 
 def build_summary(run: RunDir) -> dict[str, Any]:
@@ -163,7 +27,8 @@ def build_summary(run: RunDir) -> dict[str, Any]:
     environment = run.read_json_if_there(run.environment_path) or {}
     measured = {stage: run.read_json_if_there(run.eval_path(stage)) for stage in EVAL_STAGES}
     measured = {stage: result for stage, result in measured.items() if result is not None}
-    rows = {stage: run.read_completions(stage) for stage in measured}
+    rows = {stage: run.read_completions(stage, without=("text", "question")) for stage in measured}
+    pairs = list(combinations(measured, 2))
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "recipe": resolved.get("name"),
@@ -176,9 +41,9 @@ def build_summary(run: RunDir) -> dict[str, Any]:
         "plan": run.read_json_if_there(run.plan_path),
         "events": run.read_json_if_there(run.events_path) or [],
         "eval": measured,
-        "paired": [
-            test for a, b in combinations(measured, 2) for test in paired_rows(rows[a], rows[b], a, b)
-        ],
+        "paired": [test for a, b in pairs for test in paired_rows(rows[a], rows[b], a, b)],
+        "gain": [gain for a, b in pairs for gain in gain_rows(rows[a], rows[b], a, b)],
+        "overlap": run.read_json_if_there(run.overlap_path),
         "signal": _signal(run.read_metrics("grpo")),
         "cost": _cost(run.finished_stages()),
         "versions": environment.get("versions", {}),
@@ -208,11 +73,6 @@ def _cost(stages: Mapping[str, Row]) -> dict[str, Any]:
         "peak_rss_gb": max((line.get("peak_rss_gb", 0.0) for line in lines), default=0.0),
         "by_stage": lines,
     }
-
-
-def rate_of(given: Mapping[str, Any] | None, n: int) -> Rate | None:
-    """Return a rate as summary.json holds it."""
-    return None if given is None else Rate(given["value"], given["ci95"][0], given["ci95"][1], n)
 
 
 def describe_rate(given: Mapping[str, Any] | None, n: int) -> str:
@@ -248,6 +108,30 @@ def eval_line(result: Mapping[str, Any]) -> str:
             heat = f" at temperature {rates['temperature']:g}" if mode == "sampled" else ""
             parts.append(f"{mode}{heat}: {described}")
     return "; ".join(parts) or "nothing measured"
+
+
+def describe_grading(result: Mapping[str, Any]) -> str:
+    """Return where the held-out reading and the rewards' differ, in words; empty if nowhere."""
+    grading = result.get("grading")
+    if not grading or not grading["differ"]:
+        return ""
+    shown = grading["examples"][0]
+    return (
+        f"the rewards' grader and the held-out reading differ on {grading['differ']:,} of "
+        f"{grading['completions']:,} completions, {grading['paid_and_wrong']:,} of them paid and wrong, e.g. "
+        f"{shown['given']!r} for {shown['gold']!r}"
+    )
+
+
+def describe_gain(gain: Mapping[str, Any]) -> str:
+    """Return how a change splits: ``"+87.3 points strict = +89.0 format [..] − 1.7 math [..]"``."""
+    parts = []
+    for name in ("format", "math"):
+        low, high = gain[name]["ci95"]
+        parts.append(
+            f"{name} {signed_points(gain[name]['difference'])} [{signed_points(low)}, {signed_points(high)}]"
+        )
+    return f"strict {signed_points(gain['strict']['difference'])} points = {' and '.join(parts)}"
 
 
 def headline(summary: Mapping[str, Any]) -> str:

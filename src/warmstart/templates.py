@@ -54,13 +54,7 @@ class Prompter:
 
     def messages(self, question: str) -> list[Message]:
         """Return the conversation that asks ``question``, up to the model's turn."""
-        asked = [question] if self.exemplar is None else [self.exemplar[0], question]
-        if self.role == "user":
-            asked[0] = f"{self.text}\n\n{asked[0]}"
-        turns: list[Message] = [{"role": "user", "content": text} for text in asked]
-        if self.exemplar is not None:
-            turns.insert(1, {"role": "assistant", "content": self.exemplar[1]})
-        return turns if self.role == "user" else [{"role": "system", "content": self.text}, *turns]
+        return conversation(question, text=self.text, role=self.role, exemplar=self.exemplar)
 
     def prefilled(self, text: str) -> Prompter:
         """Return a prompter whose template begins every completion with ``text``.
@@ -92,6 +86,19 @@ class Prompter:
     def end_id(self) -> int:
         """The token that ends the model's turn."""
         return int(self.tokenizer.eos_token_id)
+
+
+def conversation(
+    question: str, *, text: str, role: Role, exemplar: tuple[str, str] | None = None
+) -> list[Message]:
+    """Return the turns that ask ``question``: instructions, a worked example if there is one, the question."""
+    asked = [question] if exemplar is None else [exemplar[0], question]
+    if role == "user":
+        asked[0] = f"{text}\n\n{asked[0]}"
+    turns: list[Message] = [{"role": "user", "content": turn} for turn in asked]
+    if exemplar is not None:
+        turns.insert(1, {"role": "assistant", "content": exemplar[1]})
+    return turns if role == "user" else [{"role": "system", "content": text}, *turns]
 
 
 def make_prompter(

@@ -12,6 +12,15 @@ _NAMES = {"base": "base", "warmup": "after SFT", "grpo": "after GRPO"}
 _MEASURES = ("strict", "lenient", "format")
 
 
+_PARTS = (
+    ("by_steps", "steps"),
+    ("by_family", "family"),
+    ("by_length", "question"),
+    ("by_tokens", "completion"),
+)
+_MOST_PARTS = 12
+
+
 def eval_table(results: Mapping[str, Mapping[str, Any] | None]) -> Table:
     """Return the evaluations one below the other: greedy and sampled rates in percent with 95 % intervals."""
     table = Table(title="held-out problems, % with 95 % intervals", title_justify="left")
@@ -30,6 +39,28 @@ def eval_table(results: Mapping[str, Mapping[str, Any] | None]) -> Table:
         ]
         table.add_row(_NAMES.get(name, name), str(result["n"]), *cells)
     return table
+
+
+def parts_tables(result: Mapping[str, Any]) -> list[Table]:
+    """Return strict and lenient rates by steps, family and length; what has one part, or too many, is left out."""
+    tables = []
+    for name, title in _PARTS:
+        parts = result.get(name) or {}
+        if not 2 <= len(parts) <= _MOST_PARTS:
+            continue
+        table = Table(title=f"by {title}, % with 95 % intervals", title_justify="left")
+        for column in ("", "n", "strict", "lenient", "sampled strict"):
+            table.add_column(column, justify="left" if column == "" else "right")
+        for part, rates in parts.items():
+            sampled = (rates.get("sampled") or {}).get("strict")
+            cells = [_line(rates.get("strict")), _line(rates.get("lenient")), _line(sampled)]
+            table.add_row(str(part), str(rates["n"]), *cells)
+        tables.append(table)
+    return tables
+
+
+def _line(rate: Mapping[str, Any] | None) -> str:
+    return _cell(rate).replace("\n", " ")
 
 
 def _cell(rate: Mapping[str, Any] | None) -> str:

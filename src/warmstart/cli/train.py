@@ -1,4 +1,4 @@
-"""``run``, ``sft``, ``grpo``, ``eval`` and ``report``."""
+"""``run``, ``probe``, ``sft``, ``grpo`` and ``report``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("warmstart probe qwen2.5-1.5b-gsm8k --set probe.problems=128"))(probe)
     app.command(epilog=example("warmstart sft tiny --out runs/demo"))(sft)
     app.command(epilog=example("warmstart grpo tiny --out runs/demo"))(grpo)
-    app.command("eval", epilog=example("warmstart eval tiny --adapter runs/demo/grpo/adapter"))(evaluate)
     app.command(epilog=example("warmstart report runs/demo"))(report)
 
 
@@ -96,31 +95,6 @@ def grpo(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Forc
     """Run up to GRPO (Group Relative Policy Optimization) and save its adapter."""
     folder = _run(recipe, out, set_, until="grpo", force=force)
     typer.echo(folder.grpo_adapter)
-
-
-def evaluate(
-    recipe: Recipe = "tiny",
-    adapter: Annotated[
-        Path | None, typer.Option(help="An adapter on the recipe's base, e.g. runs/tiny/grpo/adapter.")
-    ] = None,
-    set_: Set = None,
-    json: Json = False,
-) -> None:
-    """Measure a model on the recipe's held-out problems: strict, lenient and format, with intervals."""
-    from warmstart.cli.progress import Terminal, quiet_libraries
-    from warmstart.config import load_recipe
-
-    loaded = load_recipe(recipe, set_ or [])
-    quiet_libraries()
-    from warmstart.pipeline import evaluate_model
-
-    result = evaluate_model(loaded, adapter, progress=Terminal())
-    if json:
-        echo_json(result)
-    else:
-        from warmstart.cli.tables import eval_table
-
-        _print(eval_table({"model" if adapter is None else str(adapter): result}))
 
 
 def report(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from warmstart.config import DataConfig
+from warmstart.config import ColumnMap, DataConfig
 from warmstart.data import files, gsm8k, hub, synthetic
 from warmstart.data.golds import check_golds
 from warmstart.errors import DataError
@@ -62,6 +62,19 @@ def load(config: DataConfig, *, seed: int, eval_problems: int, unseen_problems: 
     if held_out is None:
         train, held_out = _hold_out(train, config.path)
     return DataSplits(_draw(train, config.train_problems, seed), _draw(held_out, eval_problems, seed), [])
+
+
+def load_file(path: str, columns: ColumnMap, *, seed: int, most: int | None = None) -> list[Problem]:
+    """Return the problems of one file to measure on: all in their order, or ``most`` of them drawn by the seed.
+
+    Raises:
+        DataError: As `load`.
+    """
+    problems = files.load(path, columns)
+    if not problems:
+        raise DataError(f"{path} has no rows", "name another file")
+    check_golds(problems, where=path)
+    return problems if most is None else _draw(problems, most, seed)
 
 
 def _read(config: DataConfig) -> tuple[list[Problem], list[Problem] | None]:

@@ -1,4 +1,4 @@
-"""Local jsonl, csv and parquet files, by column mapping."""
+"""Local jsonl, json, csv and parquet files, by column mapping."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any
 
 from warmstart.config import ColumnMap
 from warmstart.errors import DataError
+from warmstart.notation import boxes
 from warmstart.records import Problem
 
-_KINDS = (".jsonl", ".csv", ".parquet")
+_KINDS = (".jsonl", ".json", ".csv", ".parquet")
 _HALF = re.compile("[\ud800-\udfff]")
 _LONGEST_CELL = 2**30
 """Python's own limit of 128 KiB is met by worked solutions."""
+_UNIT_BEHIND = re.compile(r"(-?[\d.,/ ]*\d)[ ]*\((?!mod\b)[^()]*\)")
+_WHOLE_NUMBER = re.compile(r"\d{1,6}")
 
 
 def load(path: str, columns: ColumnMap) -> list[Problem]:
@@ -30,7 +33,7 @@ def load(path: str, columns: ColumnMap) -> list[Problem]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a jsonl, csv or parquet file; blank lines are passed over.
+    """Return the rows of a jsonl, json, csv or parquet file; blank lines are passed over.
 
     Raises:
         DataError: If it is not there, of another kind, or broken; for jsonl with the line.
@@ -46,7 +49,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return _read_parquet(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _parse_csv(file, path) if path.suffix == ".csv" else _parse_jsonl(file, path)
+            parse = {".csv": _parse_csv, ".json": _parse_json}.get(path.suffix, _parse_jsonl)
+            return parse(file, path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}", "save it as UTF-8") from error
     except OSError as error:
@@ -93,6 +97,17 @@ def _parse_jsonl(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
     ]
 
 
+def _parse_json(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    hint = "a .json file must be one list of objects; one object per line is .jsonl"
+    try:
+        rows = json.loads("".join(lines))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not usable JSON: {error}", hint) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} is not a list of objects", hint)
+    return rows
+
+
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow
     from pyarrow import parquet
@@ -107,10 +122,10 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 
 def to_problems(rows: Iterable[Mapping[str, Any]], columns: ColumnMap, *, where: str) -> list[Problem]:
-    """Return one problem per row.
+    r"""Return one problem per row.
 
-    A gold that is a worked solution ending in ``#### N`` is cut down to N. A row without an id gets its
-    number.
+    A gold that is a worked solution ending in ``#### N``, or in ``\boxed{N}``, is cut down to N; a unit in
+    brackets behind a number, as in ASDiv's ``9 (apples)``, is left out. A row without an id gets its number.
 
     Raises:
         DataError: If a column is missing (with those there are), empty, or an id occurs twice.
@@ -127,20 +142,42 @@ def to_problems(rows: Iterable[Mapping[str, Any]], columns: ColumnMap, *, where:
                 "make the ids unique, or leave out data.columns.id to use row numbers",
             )
         seen[identity] = number
-        question = str(_cell(row, columns.question, "question", number, where)).strip()
+        names = [columns.question] if isinstance(columns.question, str) else columns.question
+        parts = [str(_cell(row, name, "question", number, where)).strip() for name in names]
+        question = " ".join(parts)
         answer = str(_cell(row, columns.answer, "answer", number, where))
         rationale = _cell(row, columns.rationale, "rationale", number, where) if columns.rationale else None
         problems.append(
             Problem(
                 id=identity,
                 question=question,
-                gold=answer.rpartition("####")[2].strip(),
+                gold=_final(answer),
                 rationale=None
                 if rationale is None
                 else str(rationale).rpartition("####")[0].strip() or str(rationale).strip(),
+                family=_text(row, columns.family, "family", number, where),
+                steps=_whole(_text(row, columns.steps, "steps", number, where)),
             )
         )
     return problems
+
+
+def _final(answer: str) -> str:
+    """Return the final answer of a gold: what a worked solution marks, without a unit in brackets behind it."""
+    marked = answer.rpartition("####")[2].strip()
+    if "####" not in answer and (found := boxes(marked)) and found[-1][2].strip() != marked:
+        marked = found[-1][2].strip()
+    with_unit = _UNIT_BEHIND.fullmatch(marked)
+    return with_unit[1] if with_unit else marked
+
+
+def _text(row: Mapping[str, Any], column: str | None, field: str, number: int, where: str) -> str | None:
+    return None if column is None else str(_cell(row, column, field, number, where)).strip()
+
+
+def _whole(text: str | None) -> int | None:
+    found = None if text is None else _WHOLE_NUMBER.search(text)
+    return None if found is None else int(found[0])
 
 
 def _cell(row: Mapping[str, Any], column: str, field: str, number: int, where: str) -> Any:  # noqa: ANN401

@@ -16,7 +16,8 @@ from warmstart.config import Recipe, resolved
 from warmstart.data.overlap import find_overlap
 from warmstart.errors import HopelessError
 from warmstart.pipeline.context import Run, load_prompter, load_splits
-from warmstart.pipeline.measuring import evaluate_model, measure
+from warmstart.pipeline.evaluating import Subject, evaluate_model, find_subject
+from warmstart.pipeline.measuring import measure
 from warmstart.pipeline.probing import probe_recipe, probe_stage
 from warmstart.pipeline.reinforcing import grpo, grpo_arguments
 from warmstart.pipeline.warming import sft
@@ -26,9 +27,11 @@ from warmstart.runs import RunDir
 
 __all__ = [
     "Run",
+    "Subject",
     "conclude",
     "data",
     "evaluate_model",
+    "find_subject",
     "grpo",
     "grpo_arguments",
     "load_prompter",

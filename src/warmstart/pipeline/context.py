@@ -16,7 +16,7 @@ from warmstart.reward_files import reward_file
 from warmstart.reward_process import ProcessReward
 from warmstart.rewards import STAGE_WEIGHTS, RewardFunction, reward_functions
 from warmstart.runs import RunDir
-from warmstart.tags import Tags
+from warmstart.tags import Tags, render_target
 from warmstart.templates import Prompter, make_prompter
 
 
@@ -87,8 +87,13 @@ def cured(prompter: Prompter, prompt: str, problems: list[Problem]) -> Prompter:
     """Return the prompter with one cure of the prompt: ``exemplar`` or ``prefill``."""
     if prompt == "prefill":
         return prompter.prefilled(f"{prompter.tags.exact[0]}\n")
+    return replace(prompter, exemplar=exemplar_of(problems, prompter.tags))
+
+
+def exemplar_of(problems: list[Problem], tags: Tags) -> tuple[str, str]:
+    """Return the question and the target that are shown as an example."""
     shown = exemplar(problems)
-    return replace(prompter, exemplar=(shown.question, prompter.target(shown.rationale or "", shown.gold)))
+    return shown.question, render_target(shown.rationale or "", shown.gold, tags)
 
 
 def exemplar(problems: list[Problem]) -> Problem:

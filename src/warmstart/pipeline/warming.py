@@ -14,9 +14,9 @@ from warmstart.pipeline.context import Run
 from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, settings_of, stop
 from warmstart.plan import Plan
 from warmstart.probing import Probe
+from warmstart.rates import rate_of
 from warmstart.records import Problem
 from warmstart.rollouts import generate
-from warmstart.summary import rate_of
 from warmstart.templates import Prompter
 from warmstart.traces import worked_part
 from warmstart.training.checks import Checker

@@ -23,6 +23,7 @@ class Completion:
         is_finished: Whether it ended by itself.
         log_prob: Mean log-probability of its tokens under the policy, nats.
         entropy: Mean entropy of the policy over its tokens, nats.
+        is_truncated: Whether it ran into the cap.
     """
 
     text: str
@@ -31,6 +32,7 @@ class Completion:
     is_finished: bool
     log_prob: float
     entropy: float
+    is_truncated: bool = False
 
     def after(self, prefill: str) -> Completion:
         """Return the completion with what the prompt had already written of it in front."""
@@ -48,6 +50,7 @@ def generate(
     max_tokens: int,
     batch_size: int,
     seed: int = 0,
+    keys: Sequence[int] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Completion]]:
     """Return ``samples`` completions for each prompt, in the order of ``prompts``.
@@ -61,7 +64,8 @@ def generate(
         top_p: Nucleus sampling; 1 switches it off.
         max_tokens: The cap; a completion that reaches it is not finished.
         batch_size: Completions generated at once.
-        seed: Every completion has random draws of its own, keyed by seed, prompt index and sample index.
+        seed: Every completion has random draws of its own, keyed by seed, prompt and sample index.
+        keys: What stands for each prompt in that key; by default its index.
         on_progress: Called with the number of completions of each batch.
     """
     stops = stop_ids(model, tokenizer)
@@ -77,7 +81,14 @@ def generate(
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             indices = list(dict.fromkeys(index for index, _ in batch))
-            draws = [stream(max_tokens, seed, *row) for row in batch] if temperature else None
+            draws = (
+                [
+                    stream(max_tokens, seed, index if keys is None else keys[index], sample)
+                    for index, sample in batch
+                ]
+                if temperature
+                else None
+            )
             written = decode(
                 model,
                 [prompts[index] for index in indices],
@@ -101,6 +112,7 @@ def _completion(tokenizer: PreTrainedTokenizerBase, decoded: Decoded, stops: lis
         ids=tuple(decoded.ids),
         tokens=len(decoded.ids),
         is_finished=decoded.ids[-1] in stops,
+        is_truncated=decoded.ids[-1] not in stops,
         log_prob=sum(decoded.log_probs) / len(decoded.log_probs),
         entropy=decoded.entropy,
     )
