@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -175,3 +178,30 @@ def test_the_worker_imports_nothing_of_warmstart():
         "sys",
         "typing",
     }
+
+
+LIMITS = """
+import os, sys
+from warmstart.symbolic_worker import limit_cpu, limit_process
+limit_process()
+try:
+    bytearray(3 * 2**30)
+except MemoryError:
+    print("no memory", flush=True)
+try:
+    os.write(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY), b"x")
+except OSError as error:
+    print(error.strerror, flush=True)
+limit_cpu(1)
+while True:
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are Linux's")
+def test_a_grader_process_has_bounds_of_memory_files_and_computing(tmp_path):
+    command = [sys.executable, "-c", LIMITS, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    assert done.stdout.splitlines() == ["no memory", "File too large"]
+    assert done.returncode == -signal.SIGXCPU

@@ -19,6 +19,10 @@ from math_verify.errors import TimeoutException
 MEMORY_BYTES = 2 * 1024**3
 """Address space of one process; a power tower then ends in MemoryError instead of swapping."""
 
+CPU_S = 30
+"""Processor seconds of one comparison. The parent kills by the clock and sooner; this ends a process that
+lost its parent in the middle of one."""
+
 # Math-Verify's alarm ends what can be interrupted and spares us a new process. It needs POSIX.
 _ALARM_S = 2 if os.name == "posix" else None
 
@@ -105,18 +109,31 @@ def _read(text: str, latex: bool, expr: bool) -> list[object]:
         return []
 
 
-def _limit_memory() -> None:
+def limit_process() -> None:
+    """Bound the memory, and let the process write no file and leave no core."""
     if sys.platform == "linux":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def limit_cpu(seconds: int = CPU_S) -> None:
+    """Let the system end the process if it computes for so many seconds more."""
+    if sys.platform == "linux":
+        import resource
+
+        used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + seconds, most))
 
 
 def main() -> None:
     """Answer one request per line until the input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # whatever the libraries print must not look like an answer
-    _limit_memory()
+    limit_process()
     answer = "ready"
     while True:
         answers.write(json.dumps(answer) + "\n")
@@ -124,6 +141,7 @@ def main() -> None:
         line = sys.stdin.readline()
         if not line:
             break
+        limit_cpu()
         request = json.loads(line)
         answer = compare(request["gold"], request["given"], request["options"])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warmstart.cli.options import Json, Recipe, Set, echo_json, example
+from warmstart.visible import visible
 
 if TYPE_CHECKING:
     from warmstart.config import Recipe as RecipeValue
@@ -61,7 +62,7 @@ def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -
     if not as_json:
         # Shown before the repair, which may refuse: the findings say why.
         for found in before:
-            typer.echo(f"{found.severity}: {found.code}: {found.evidence}; {found.advice}")
+            _say(f"{found.severity}: {found.code}: {found.evidence}; {found.advice}")
     prompter = load_prompter(recipe)
     example = Problem("example", "What is 40 + 2?", "42", "40 + 2 = 42")
     left = inspect_prompter(prompter, [example])
@@ -75,14 +76,17 @@ def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -
         echo_json({**facts, "template": shown})
         return
     for change in prompter.changes:
-        typer.echo(f"repaired: {change}")
+        _say(f"repaired: {change}")
     for found in left:
-        typer.echo(f"left: {found.severity}: {found.code}: {found.evidence}; {found.advice}")
-    typer.echo(
-        f"\n{prompter.render(example.question)}⟦{prompter.target(str(example.rationale), example.gold)}⟧\n"
-    )
+        _say(f"left: {found.severity}: {found.code}: {found.evidence}; {found.advice}")
+    _say(f"\n{prompter.render(example.question)}⟦{prompter.target(str(example.rationale), example.gold)}⟧\n")
     in_the_way = any(found.is_serious for found in left)
     typer.echo("the template is in the way" if in_the_way else "prompt and target come back byte for byte")
+
+
+def _say(line: str) -> None:
+    # A template and a tokenizer are a stranger's too.
+    typer.echo(visible(line))
 
 
 def derived(recipe: RecipeValue) -> dict[str, Any]:

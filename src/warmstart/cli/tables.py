@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from warmstart.visible import visible
 
 _NAMES = {"base": "base", "warmup": "after SFT", "grpo": "after GRPO"}
 _MEASURES = ("strict", "lenient", "format")
@@ -37,7 +40,7 @@ def eval_table(results: Mapping[str, Mapping[str, Any] | None]) -> Table:
             for mode in ("greedy", "sampled")
             for measure in _MEASURES
         ]
-        table.add_row(_NAMES.get(name, name), str(result["n"]), *cells)
+        table.add_row(Text(visible(_NAMES.get(name, name))), str(result["n"]), *cells)
     return table
 
 
@@ -103,10 +106,10 @@ def show_probe(found: Mapping[str, Any]) -> None:
     )
     for finding in found["findings"]:
         console.print(
-            f"{finding['severity']}: {finding['code']}: {finding['evidence']}; {finding['advice']}",
+            visible(f"{finding['severity']}: {finding['code']}: {finding['evidence']}; {finding['advice']}"),
             markup=False,
         )
-    console.print(found["headline"], markup=False, style="bold")
+    console.print(visible(found["headline"]), markup=False, style="bold")
 
 
 def _share(rate: Mapping[str, Any] | None) -> str:
