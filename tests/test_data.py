@@ -207,6 +207,22 @@ def test_overlap_tells_exact_from_normalised_from_shared_words() -> None:
     assert "1 are in the training data to the letter" in found.describe()
 
 
+def test_overlap_looks_at_every_training_source_and_says_which_shares_how_much() -> None:
+    question = "One two three four five six seven eight nine ten?"
+    train = [Problem("t0", "Why?", "7", rationale="We saw: one two three four five six seven eight.")]
+    found = find_overlap(train, [Problem("e0", question, "1")], also={"SFT targets": [("t1", question)]})
+    assert found.by_source == {
+        "questions": {"texts": 1, "exact": 0, "normalised": 0, "ngram": 0},
+        "rationales": {"texts": 1, "exact": 0, "normalised": 0, "ngram": 1},
+        "SFT targets": {"texts": 1, "exact": 1, "normalised": 1, "ngram": 1},
+    }
+    assert (found.exact, found.normalised, found.ngram) == (1, 1, 1)
+    worst, other = found.pairs
+    assert (worst.train_id, worst.source, worst.kind) == ("t1", "SFT targets", "exact")
+    # One of its three runs of eight words.
+    assert (other.train_id, other.source, other.share) == ("t0", "rationales", pytest.approx(1 / 3))
+
+
 def test_overlap_says_so_when_there_is_none() -> None:
     found = find_overlap(TRAIN, [Problem("new", "A train leaves at noon.", "1")])
     assert found.describe().startswith("none of the 1 held-out problems")

@@ -62,6 +62,8 @@ class ModelConfig(_Section):
     """Branch, tag or commit on the Hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """``auto``: float32 on CPU, bfloat16 from compute capability 8.0 on, else float16."""
+    licence: str | None = None
+    """Of the model, for the model card; that of the packaged recipes' models is known."""
     end_token: str | None = None
     """The token that ends a turn, if not the tokenizer's (Qwen2.5 *base* never learnt ``<|im_end|>``)."""
 
@@ -127,6 +129,8 @@ class DataConfig(_Section):
     """hub and files: which column is what."""
     steps: Positive | None = None
     """synthetic: calculation steps of every problem; None draws from the families, which have 2 to 6."""
+    licence: str | None = None
+    """Of the data, for the model card; that of GSM8K and a few others is known."""
     train_problems: Positive | None = None
     """How many problems are trained on, drawn by the seed; None takes all (synthetic: 4,000)."""
 

@@ -6,7 +6,9 @@ import importlib.metadata
 import os
 import platform
 import resource
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 PACKAGES = (
@@ -29,10 +31,30 @@ def describe() -> dict[str, Any]:
     """Return what ``environment.json`` holds."""
     return {
         "versions": versions(),
+        "commit": commit(),
         "platform": platform.platform(),
         "cpu_cores": os.cpu_count(),
         "gpus": _gpus(),
     }
+
+
+def commit() -> str | None:
+    """Return the commit of warmstart's own sources, ``-dirty`` if they were changed; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        # Only a file that this repository tracks: a checkout may hold a virtual environment with another warmstart.
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", ".")
+        return _git(here, "rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
 
 
 def _gpus() -> list[dict[str, Any]]:

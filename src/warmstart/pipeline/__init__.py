@@ -13,8 +13,9 @@ from typing import Any
 
 from warmstart import environment, failures, run_lock, summary
 from warmstart.config import Recipe, resolved
-from warmstart.data.overlap import find_overlap
 from warmstart.errors import HopelessError
+from warmstart.model_card import write_cards
+from warmstart.pipeline.contamination import look_for_overlap
 from warmstart.pipeline.context import Run, load_prompter, load_splits
 from warmstart.pipeline.evaluating import Subject, evaluate_model, find_subject
 from warmstart.pipeline.measuring import measure
@@ -116,22 +117,18 @@ def stages(this: Run) -> Iterator[tuple[str, Stage]]:
 
 
 def conclude(folder: RunDir) -> None:
-    """Write summary.json and report.html from what the run directory holds."""
+    """Write summary.json, report.html and the adapters' model cards from what the run directory holds."""
     folder.write_json(folder.summary_path, summary.build_summary(folder))
+    write_cards(folder)
     build_report(folder.path)
 
 
 def data(run: Run) -> dict[str, Any]:
-    """Load and check the problems; say how far training and evaluation overlap."""
+    """Load and check the problems; say how far training and evaluation overlap, with the pairs."""
     splits = run.data
-    overlap = find_overlap(splits.train, splits.eval)
-    run.folder.write_json(run.folder.overlap_path, overlap.to_dict())
     run.progress.say(
         f"data: {len(splits.train):,} problems to train on, {len(splits.eval):,} held out"
         + (f", {len(splits.unseen):,} of unseen families" if splits.unseen else "")
     )
-    shared = overlap.describe()
-    if run.recipe.data.source == "synthetic" and overlap.ngram:
-        shared += "; generated problems share their sentences, with other names and numbers"
-    run.progress.say(f"overlap: {shared}")
+    look_for_overlap(run)
     return {"train": len(splits.train), "eval": len(splits.eval), "unseen": len(splits.unseen)}

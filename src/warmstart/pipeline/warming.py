@@ -10,6 +10,7 @@ from typing import Any
 from warmstart.diagnosis import Decision
 from warmstart.errors import TrainingError
 from warmstart.models import add_adapter, load_base, load_merged
+from warmstart.pipeline.contamination import look_for_overlap
 from warmstart.pipeline.context import Run
 from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, settings_of, stop
 from warmstart.plan import Plan
@@ -54,6 +55,7 @@ def sft(run: Run) -> dict[str, Any]:
                 raise
             run.progress.say(f"{name}: not enough verified solutions")
             continue
+        look_for_overlap(run, {"SFT targets": [(p.id, str(p.rationale)) for p in problems]})
         facts = _train(run, problems, run.recipe.sft.learning_rate * gentleness)
         if first is None:
             # Nothing was probed before: the stage is used alone, and there is nothing to compare with.
