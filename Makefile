@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: install demo test lint format bench clean
+.PHONY: install demo test lint format bench wheel fuzz audit clean
 
 install: .venv/installed
 
@@ -34,6 +34,22 @@ format: install
 
 bench: install
 	$(BIN)/python benchmarks/grading.py
+
+# Built, installed into an environment of its own, and tried outside the checkout.
+wheel: install
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python -m pytest -m slow tests/test_wheel.py
+
+# A quarter of an hour for each; what they find is written into fuzz/corpus.
+fuzz: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group fuzz
+	$(BIN)/python fuzz/run.py parse 900
+	$(BIN)/python fuzz/run.py grade 900
+
+# Needs a connection to an advisory source.
+audit: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
+	$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf .venv runs build dist

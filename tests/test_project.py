@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "warmstart").rglob("*.py"))
@@ -69,3 +72,27 @@ def test_every_public_name_can_be_had_and_importing_the_package_loads_none_of_th
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="has no attribute 'nope'"):
         _ = warmstart.nope
+
+
+def test_every_dependency_has_an_upper_bound_and_a_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    declared = tomllib.loads(text)
+    wanted = declared["project"]["dependencies"]
+    groups = [one for group in declared["dependency-groups"].values() for one in group]
+    assert [one for one in [*declared["build-system"]["requires"], *wanted, *groups] if "<" not in one] == []
+    assert [one for one in wanted if not re.search(rf'"{re.escape(one)}",  # \w', text)] == []
+
+
+def test_every_pinned_package_is_within_its_bounds() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pinned = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    versions = {canonicalize_name(name): version.split()[0] for name, version in pinned.items()}
+    for text in [
+        *declared["project"]["dependencies"],
+        *declared["dependency-groups"]["dev"],
+        *declared["dependency-groups"]["fuzz"],
+    ]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), text
