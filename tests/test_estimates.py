@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from warmstart.estimates import (
@@ -16,6 +17,7 @@ from warmstart.estimates import (
     bootstrap_rate,
     describe,
     describe_p,
+    holm,
     majority_at_k,
     mcnemar_exact,
     paired_permutation,
@@ -305,6 +307,11 @@ def test_pass_at_k_is_unbiased(samples) -> None:
             row = [[1] * right + [0] * (samples - right)]
             expected += stats.binom.pmf(right, samples, p) * pass_at_k(row, k).value
         assert expected == pytest.approx(1 - (1 - p) ** k)
+
+
+@pytest.mark.parametrize("p_values", [[0.01, 0.04, 0.03], [0.5, 0.5], [0.02], [0.9, 0.001, 0.02, 0.02]])
+def test_several_p_values_are_adjusted_as_statsmodels_does(p_values) -> None:
+    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
 def test_pass_at_1_is_the_mean() -> None:

@@ -355,7 +355,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _require_equal(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    before, after = dict(_flat(found)), dict(_flat(wanted))
+    before, after = dict(flat_settings(found)), dict(flat_settings(wanted))
     keys = [key for key in sorted(before | after) if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
     if keys:
         shown = "; ".join(f"{key}: {_shown(before, key)} there, {_shown(after, key)} now" for key in keys[:5])
@@ -376,9 +376,10 @@ def _shown(flat: Mapping[str, Any], key: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_settings(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting with its dotted key."""
     for key, inner in value.items():
         if isinstance(inner, Mapping) and inner:
-            yield from _flat(inner, f"{prefix}{key}.")
+            yield from flat_settings(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", inner
