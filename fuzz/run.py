@@ -24,7 +24,7 @@ def main() -> None:
     folders = [new] if (new := os.environ.get("FUZZ_NEW")) else []
     options = [
         f"-max_total_time={seconds}",
-        "-timeout=5",
+        "-timeout=30",  # by the clock, and a busy machine is slow: a text takes milliseconds
         "-max_len=4096",
         "-rss_limit_mb=2048",
         f"-dict={HERE / 'format.dict'}",

@@ -6,20 +6,23 @@ The cells that need no run are elsewhere: docs/reliability.md names the test of 
 from __future__ import annotations
 
 import http.server
-import json
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 import trl
+from safetensors.torch import load_file
 
-from warmstart import pipeline
-from warmstart.config import load_recipe, recipe_text
-from warmstart.errors import TrainingError
+from warmstart import cli, pipeline
 from warmstart.run_lock import held
 from warmstart.runs import RunDir
 
@@ -30,28 +33,76 @@ SHORT = [
     "probe.cure=gold-warm-start", "sft.problems=32", "sft.steps=3", "sft.check_every=0", "grpo.steps=3",
     "grpo.problems_per_step=2", "grpo.group_size=4", "grpo.micro_batch=8", "grpo.check_every=0",
 ]  # fmt: skip
+BEFORE = ["data", "probe", "eval-base", "sft", "eval-warmup"]
+ALL = [*BEFORE, "grpo", "eval-grpo"]
 
 
-def _warmstart(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "warmstart", *map(str, arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
+class Ended(NamedTuple):
+    """How the program ended, and what it said."""
+
+    code: int
+    said: str
+
+    def told(self) -> list[str]:
+        """The error and the hint, which come last."""
+        return [line for line in self.said.splitlines() if line.startswith(("error: ", "hint:  "))]
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def reward(tmp_path_factory) -> Path:
+    """A reward of one's own that raises while there is a file beside it."""
+    file = tmp_path_factory.mktemp("rewards") / "mine.py"
+    file.write_text(
+        "from pathlib import Path\n"
+        "def judge(completions, trainer_state=None, **kwargs):\n"
+        "    if trainer_state and Path(__file__).with_name('broken').exists(): raise KeyError('key')\n"
+        "    return [0.1] * len(completions)\n"
     )
+    return file
 
 
-def _run_in(folder: Path) -> subprocess.CompletedProcess[str]:
-    changes = [part for one in SHORT for part in ("--set", one)]
-    return _warmstart("run", "tiny", "--out", folder, "--force", *changes)
+@pytest.fixture
+def warmstart(reward, monkeypatch, capfd) -> Command:
+    """The program, in this process: importing torch anew takes longer than these runs."""
+
+    def command(name: str, folder: Path) -> Ended:
+        changes = [part for one in [*SHORT, f"grpo.rewards=[{reward}:judge]"] for part in ("--set", one)]
+        monkeypatch.setattr(
+            sys, "argv", ["warmstart", name, "tiny", "--out", str(folder), "--force", *changes]
+        )
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Ended(int(stop.value.code or 0), "".join(capfd.readouterr()))
+
+    return command
 
 
-def _told(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The error and the hint, which are the last two lines; a traceback is never among them."""
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-2:]
+@pytest.fixture(scope="module")
+def warmed(reward, tmp_path_factory) -> Path:
+    """A run up to its GRPO."""
+    folder = tmp_path_factory.mktemp("warmed") / "run"
+    changes = [part for one in [*SHORT, f"grpo.rewards=[{reward}:judge]"] for part in ("--set", one)]
+    command = [sys.executable, "-m", "warmstart", "sft", "tiny", "--out", str(folder), "--force", *changes]
+    subprocess.run(command, check=True, timeout=1800)
+    return folder
+
+
+@pytest.fixture
+def run(warmed, tmp_path) -> Path:
+    """A copy of that run, to be troubled."""
+    return Path(shutil.copytree(warmed, tmp_path / "run"))
+
+
+def _is_whole(folder: Path, ended: Ended) -> bool:
+    """Say whether the run went on to its end and did nothing twice."""
+    assert ended.code == 0, ended.said
+    assert "sft: already done" in ended.said
+    assert list(RunDir.open(folder).finished_stages()) == ALL
+    return (folder / "summary.json").is_file()
 
 
 @pytest.fixture
@@ -59,45 +110,39 @@ def disk(tmp_path):
     """A file system that a test may fill and remount."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "none", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting is not allowed here; tests/test_failures.py fills a limited file instead")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
-
-
-def test_a_run_whose_disk_fills_up_says_so_and_goes_on_when_there_is_room(disk) -> None:
-    full = _run_in(disk / "run")
-    error, hint = _told(full)
-    assert (full.returncode, error.startswith("error: the disk is full (during ")) == (1, True), full.stderr
+def test_a_run_whose_disk_fills_up_says_so_and_goes_on_when_there_is_room(disk, warmed, warmstart) -> None:
+    folder = Path(shutil.copytree(warmed, disk / "run"))
+    room = shutil.disk_usage(disk).free
+    (disk / "other").write_bytes(bytes(room - 300_000))
+    full = warmstart("run", folder)
+    error, hint = full.told()
+    assert (full.code, error.startswith("error: the disk is full (during ")) == (1, True), full.said
     assert hint == "hint:  free some space; the same command then goes on from what is finished"
-    run = RunDir.open(disk / "run")
-    before = list(run.finished_stages())
-    assert before[:2] == ["data", "probe"]
-    _remount(disk, "size=200m")
-    done = _run_in(disk / "run")
-    assert done.returncode == 0, done.stderr
-    assert all(f"{stage}: already done" in done.stderr for stage in before)
-    assert list(run.finished_stages())[: len(before)] == before
-    assert (run.path / "summary.json").is_file()
+    assert list(RunDir.open(folder).finished_stages())[: len(BEFORE)] == BEFORE
+    (disk / "other").unlink()
+    assert _is_whole(folder, warmstart("run", folder))
 
 
-def test_a_directory_that_is_read_only_is_refused_before_anything_runs(disk) -> None:
-    _remount(disk, "ro")
-    refused = _run_in(disk / "run")
-    assert refused.returncode == 2
-    assert _told(refused)[0].endswith("cannot be a run directory: Read-only file system")
+def test_a_directory_that_is_read_only_is_refused_before_anything_runs(disk, warmstart) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    refused = warmstart("run", disk / "run")
+    assert refused.code == 2
+    assert refused.told()[0].endswith("cannot be a run directory: Read-only file system")
 
 
-def test_a_second_run_in_the_directory_of_a_running_one_is_refused(tmp_path) -> None:
+def test_a_second_run_in_the_directory_of_a_running_one_is_refused(tmp_path, warmstart) -> None:
     with held(tmp_path / "run"):
-        refused = _run_in(tmp_path / "run")
-    assert refused.returncode == 2
-    assert f"is in use by process {os.getpid()} on " in _told(refused)[0]
+        # flock is of the open file, so that a second one of this process is as foreign as another's.
+        refused = warmstart("run", tmp_path / "run")
+    assert refused.code == 2
+    assert f"is in use by process {os.getpid()} on " in refused.told()[0]
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -148,84 +193,60 @@ def test_without_the_hub_models_and_data_are_one_sentence_with_what_to_do(tmp_pa
     assert all("nobody/nothing" in line and "network" in line.partition("|")[2] for line in lines), lines
 
 
-BACKWARDS = """
-import sys, time, itertools
-start, ticks = time.time(), itertools.count()
-time.time = lambda: start - 60 * next(ticks)
-from warmstart.cli import main
-main()
-"""
-
-
-def test_a_clock_that_goes_backwards_changes_nothing(tmp_path) -> None:
-    changes = [part for one in SHORT for part in ("--set", one)]
-    command = [
-        sys.executable,
-        "-c",
-        BACKWARDS,
-        "run",
-        "tiny",
-        "--out",
-        str(tmp_path / "run"),
-        "--force",
-        *changes,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
-    assert done.returncode == 0, done.stderr
-    run = RunDir.open(tmp_path / "run")
-    facts = run.finished_stages()
-    assert list(facts) == ["data", "probe", "eval-base", "sft", "eval-warmup", "grpo", "eval-grpo"]
+def test_a_clock_that_goes_backwards_changes_nothing(run, warmstart, monkeypatch) -> None:
+    start, ticks = time.time(), itertools.count()
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time", lambda: start - 60 * next(ticks))
+        ended = warmstart("run", run)
+    assert _is_whole(run, ended)
+    facts = RunDir.open(run).finished_stages()
     assert all(fact["wall_s"] >= 0 for fact in facts.values())
-    assert [line["step"] for line in run.read_metrics("grpo")] == [1, 2, 3]
+    assert [line["step"] for line in RunDir.open(run).read_metrics("grpo")] == [1, 2, 3]
 
 
-def _run_here(folder: Path):
-    return pipeline.run(load_recipe("tiny", SHORT), folder, recipe_yaml=recipe_text("tiny"), force=True)
-
-
-def test_memory_that_runs_out_in_a_stage_loses_no_stage_before_it(tmp_path, monkeypatch) -> None:
-    def measure(*args: object) -> None:
+def test_memory_that_runs_out_in_a_stage_loses_no_stage_before_it(run, warmstart, monkeypatch) -> None:
+    def too_large(*args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    with monkeypatch.context() as small:
-        small.setattr(pipeline, "measure", measure)
-        with pytest.raises(TrainingError, match=r"the GPU is out of memory \(during eval-base\)") as told:
-            _run_here(tmp_path / "run")
-    assert told.value.exit_code == 1
-    assert "eval.batch_size" in told.value.hint
-    run = RunDir.open(tmp_path / "run")
-    assert list(run.finished_stages()) == ["data", "probe"]
-    assert list(_run_here(tmp_path / "run").finished_stages())[:3] == ["data", "probe", "eval-base"]
+    monkeypatch.setattr(pipeline, "grpo", too_large)
+    ended = warmstart("run", run)
+    error, hint = ended.told()
+    assert (ended.code, error) == (1, "error: the GPU is out of memory (during grpo)")
+    assert "lower grpo.micro_batch" in hint
+    assert list(RunDir.open(run).finished_stages()) == BEFORE
 
 
-def test_a_nan_in_one_step_of_grpo_costs_that_step_alone(tmp_path, monkeypatch) -> None:
-    stock, calls = trl.GRPOTrainer._compute_loss, []
+def test_a_nan_in_one_step_of_grpo_costs_that_step_alone(run, warmstart, monkeypatch) -> None:
+    stock, seen = trl.GRPOTrainer._compute_loss, []
 
     def sometimes(self, model, inputs):
-        calls.append(self.state.global_step)
-        return stock(self, model, inputs) * (torch.nan if self.state.global_step == 1 else 1.0)
+        step = self.state.global_step
+        seen.append(step)
+        return stock(self, model, inputs) * (torch.nan if step == 1 else 1.0)
 
     monkeypatch.setattr(trl.GRPOTrainer, "_compute_loss", sometimes)
-    run = _run_here(tmp_path / "run")
-    assert 1 in calls
-    norms = [line["grad_norm"] for line in run.read_metrics("grpo")]
+    ended = warmstart("run", run)
+    assert 1 in seen
+    assert _is_whole(run, ended)
+    assert "grpo step 2: the gradient is not finite; its update is left out" in " ".join(ended.said.split())
+    norms = [line["grad_norm"] for line in RunDir.open(run).read_metrics("grpo")]
     assert [norm is None for norm in norms] == [False, True, False]
-    from safetensors.torch import load_file
-
-    weights = load_file(run.grpo_adapter / "adapter_model.safetensors")
+    weights = load_file(RunDir.open(run).grpo_adapter / "adapter_model.safetensors")
     assert all(torch.isfinite(weight).all() for weight in weights.values())
 
 
-def test_a_reward_that_fails_everywhere_ends_the_run_by_name_and_keeps_what_was_finished(tmp_path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text("def judge(completions, trainer_state=None, **kwargs):\n    if trainer_state: raise KeyError('key')\n    return [0.1] * len(completions)\n")  # fmt: skip
-    changes = [part for one in [*SHORT, f"grpo.rewards=[{file}:judge]"] for part in ("--set", one)]
-    done = _warmstart("run", "tiny", "--out", tmp_path / "run", "--force", *changes)
-    error, hint = _told(done)
-    assert done.returncode == 1, done.stderr
+def test_a_reward_that_fails_everywhere_ends_the_run_by_name_and_mended_it_goes_on(
+    run, reward, warmstart
+) -> None:
+    reward.with_name("broken").touch()
+    ended = warmstart("run", run)
+    reward.with_name("broken").unlink()
+    error, hint = ended.told()
+    assert ended.code == 1, ended.said
     assert (
         error
-        == "error: the reward judge failed on 8 of 8 completions of step 1: raises, KeyError: 'key' (line 2)"
+        == "error: the reward judge failed on 8 of 8 completions of step 1: raises, KeyError: 'key' (line 3)"
     )
     assert hint == "hint:  mend it and run the same command again; what is finished stays"
-    assert "eval-warmup" in json.dumps(list(RunDir.open(tmp_path / "run").finished_stages()))
+    assert list(RunDir.open(run).finished_stages()) == BEFORE
+    assert _is_whole(run, warmstart("run", run))
