@@ -4,6 +4,7 @@ import math
 import time
 
 import numpy as np
+import torch
 
 from warmstart.reward_calls import call_rewards
 
@@ -71,3 +72,33 @@ def test_a_function_that_hangs_is_left_behind() -> None:
     values, (fault,) = _call(slow, time_limit_s=0.05)
     assert fault.kind == "times-out"
     assert np.isnan(values).all()
+
+
+def test_booleans_and_scalars_of_arrays_are_numbers_as_they_are_to_trl() -> None:
+    def flags(completions, **kwargs):
+        return [np.bool_(True), False]
+
+    def tensor(completions, **kwargs):
+        return torch.tensor([0.5, 1.0])
+
+    def several(completions, **kwargs):
+        return [np.ones(2), "1.0"]
+
+    values, faults = _call(flags, tensor, several)
+    assert values[:, :2].tolist() == [[1.0, 0.5], [0.0, 1.0]]
+    assert [(f.name, f.kind, f.rows) for f in faults] == [("several", "not-a-number", 2)]
+
+
+def test_a_forgotten_return_is_none_for_every_completion_and_one_value_is_not_one_each() -> None:
+    def forgot(completions, **kwargs):
+        return None
+
+    def single(completions, **kwargs):
+        return 1.0
+
+    _, faults = _call(forgot, single)
+    assert [(f.name, f.kind, f.rows) for f in faults] == [
+        ("forgot", "undecided", 2),
+        ("single", "wrong-length", 2),
+    ]
+    assert faults[1].example == "it returned 1.0, not a value for each completion"

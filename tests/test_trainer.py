@@ -16,6 +16,7 @@ from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter
 from warmstart.training.grpo import prompt_rows
+from warmstart.training.live_rows import dead_rows
 from warmstart.training.plan_keeper import PlanKeeper
 from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trainer import GRPOTrainer
@@ -188,6 +189,26 @@ def test_with_the_outcome_gate_format_alone_gives_no_gradient(tmp_path) -> None:
     assert log["rewards/_reward/mean"] == pytest.approx(sum(_reward([0] * 24)) / 24)
     _, log, _ = _gradients(Shaped, tmp_path, signal=SignalConfig(outcome="outcome", gate=False))
     assert log["signal/update_share"] > 2 / 6
+
+
+def test_a_dead_group_has_no_gradient_where_its_mean_misses_its_rewards_by_a_digit(tmp_path) -> None:
+    """Eight times 0.35 in float32 have another mean than 0.35, which stock TRL makes an advantage of."""
+
+    def same(completions, **kwargs):
+        return [0.35] * len(completions)
+
+    settings = {"reward": same, "num_generations": 8}
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, **settings)
+    ours, log, _ = _gradients(GRPOTrainer, tmp_path, **settings)
+    assert max(float(value.abs().max()) for value in stock.values()) > 0
+    assert max(float(value.abs().max()) for value in ours.values()) == 0
+    assert log["signal/update_share"] == 0.0
+
+
+def test_dead_rows_are_those_of_equal_known_totals() -> None:
+    totals = torch.tensor([0.35, 0.35, 0.35 + 1e-7, float("nan"), 0.35, 0.36, 0.35, 0.35])
+    assert dead_rows(totals, 4).tolist() == [True] * 4 + [False] * 4
+    assert dead_rows(torch.full((2,), float("nan")), 2).tolist() == [True, True]
 
 
 def test_the_reward_plan_moves_on_what_is_measured_and_is_kept_in_the_checkpoint(tmp_path) -> None:

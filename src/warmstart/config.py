@@ -35,6 +35,7 @@ _RECIPES = resources.files("warmstart") / "recipes"
 
 _SHOW = "`warmstart recipes show tiny` shows a whole recipe"
 
+LastRung = Literal["easier-problems", "larger-groups"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -164,7 +165,7 @@ class ProbeConfig(_Section):
     """Completions per problem."""
     largest_group: Annotated[int, Field(ge=2)] = 16
     """The largest group size the run could afford; below 5 % live groups even there means STOP."""
-    cure: Literal["auto", "exemplar", "prefill", "self-warm-start", "gold-warm-start"] = "auto"
+    cure: Literal["auto", "exemplar", "prefill", "self-warm-start", "gold-warm-start", LastRung] = "auto"
     """``auto`` climbs the ladder to the cheapest cure that suffices; a name forces that one."""
     force: bool = False
     """Train although the diagnosis says STOP, as ``--force`` does."""

@@ -49,10 +49,15 @@ class Plan:
 
     @classmethod
     def forced(cls, recipe: Recipe) -> Plan:
-        """Return the plan of a recipe that names its cure; ``auto`` without a probe is the gold warm start."""
+        """Return the plan of a recipe that names its cure; ``auto`` without a probe is the gold warm start.
+
+        Which problems are easier, and how large a group must be, only the probe can say.
+        """
         cure = recipe.probe.cure
         if cure in ("exemplar", "prefill"):
             return cls(prompt=cure)
+        if cure in ("easier-problems", "larger-groups"):
+            return cls()
         if cure == "self-warm-start":
             return cls(warm_start="self-warm-start")
         return cls(warm_start="gold-warm-start" if recipe.sft.enabled else "none")

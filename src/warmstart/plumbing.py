@@ -30,6 +30,7 @@ _OF_THE_TOKENS = (
     rules.no_template,
 )
 _OF_THE_TEMPLATE = (
+    rules.foreign_marks,
     rules.begun_turn,
     rules.opens_no_turn,
     rules.dropped_reasoning,
@@ -41,7 +42,14 @@ _OF_THE_TEMPLATE = (
     rules.no_end,
     rules.other_end,
 )
-_AFTER_REPAIR = (rules.tags_skipped, rules.end_stays, rules.opens_no_turn, rules.pad_is_end, rules.no_end)
+_AFTER_REPAIR = (
+    rules.tags_skipped,
+    rules.end_stays,
+    rules.foreign_marks,
+    rules.opens_no_turn,
+    rules.pad_is_end,
+    rules.no_end,
+)
 
 
 def inspect_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> list[Finding]:

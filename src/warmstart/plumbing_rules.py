@@ -6,10 +6,11 @@ Each takes a tokenizer as it is and the tags of the format, and returns its find
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from warmstart.diagnosis import Finding, Severity, finding
-from warmstart.repairs import has_chatml
+from warmstart.repairs import CHATML_MARKS, has_chatml
 from warmstart.tags import Tags
 from warmstart.turns import (
     LATER,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 INSIDE = "forty and two make forty-two\n\n  40 + 2 = 42 ,\tas asked"
 """Reasoning with what templates and tokenizers like to change: an empty line, spaces, a tab."""
+_MARK = re.compile(r"<[|｜][^<>|｜\n]{1,40}[|｜]>|<(?:start|end)_of_turn>|\[/?INST\]|<<SYS>>")
+"""How model families mark turns."""
 _SHOWN = 40
 _ALIKE = 8
 """Characters from which on two texts that begin alike are taken for the same turn."""
@@ -51,6 +54,23 @@ def no_template(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | Non
             "warmstart sets ChatML and saves it with the adapter",
         )
     return finding("template-missing", "the tokenizer has no chat template and no marks that name one")
+
+
+def foreign_marks(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:
+    """The template writes marks of turns that are no tokens here, and leaves those alone that are.
+
+    Marks that are plain text by design (Zephyr's) belong to tokenizers without others.
+    """
+    text = rendered(tokenizer, asked(), add_generation_prompt=True)
+    marks = list(dict.fromkeys(_MARK.findall(text)))
+    foreign = [mark for mark in marks if len(tokenizer(mark, add_special_tokens=False)["input_ids"]) > 1]
+    if not foreign or not has_chatml(tokenizer) or CHATML_MARKS[0] in text:
+        return None
+    return finding(
+        "template-foreign",
+        f"the template writes {', '.join(foreign[:3])}, which are no tokens of this tokenizer, and never its "
+        f"{CHATML_MARKS[0]}",
+    )
 
 
 def begun_turn(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> Finding | None:

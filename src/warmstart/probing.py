@@ -7,18 +7,18 @@ rewards), and turns what it sees into `ProbeFacts`; the diagnosis does the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from warmstart.diagnosis import (
-    DataFacts,
+    UNFINISHED_WARN,
     Diagnosis,
     Finding,
     ProbeFacts,
-    UnparsableGold,
+    Severity,
     diagnose_data,
     diagnose_probe,
     diagnosis_of,
@@ -26,52 +26,36 @@ from warmstart.diagnosis import (
 )
 from warmstart.estimates import bootstrap_rate, wilson
 from warmstart.forecast import Forecast, forecast, live_bound
-from warmstart.grading import check_gold, grade, grade_lenient
-from warmstart.records import Verdict
-from warmstart.reward_calls import TIME_LIMIT_S, RewardFunction, call_rewards
+from warmstart.plumbing import inspect_template
+from warmstart.probe_facts import Asked, data_facts, end_token, facts_of
+from warmstart.probe_settings import ProbeSettings as ProbeSettings
+from warmstart.reward_calls import RewardFunction
 from warmstart.rollouts import Completion, generate
-from warmstart.tags import DEFAULT_TAGS, Tags, parse
+from warmstart.tags import DEFAULT_TAGS, Tags
 
 GROUP_SIZES = (2, 4, 8, 16, 32, 64)
 """What the live share is forecast for."""
+_IN_THE_PROMPT = frozenset(
+    {
+        "template-missing",
+        "template-foreign",
+        "template-opens-thinking",
+        "template-begins-turn",
+        "template-opens-no-turn",
+        "template-rewrites-text",
+        "template-ignores-system",
+        "bos-missing",
+        "tags-skipped",
+        "text-not-kept",
+    }
+)
+"""Faults of a template or tokenizer that reach what is sampled; the others harm SFT targets alone."""
 OUTCOME = "correctness_reward_func"
+_CONTROL = (16, 4)
+"""Problems, and completions of each, of that look at the model's own distribution."""
 _PERCENTILES = (50, 90, 95, 99)
 _CAP_SLACK = 1.25
 """The advised cap is this much above the 99th percentile of the lengths."""
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """How a probe samples; by default as `trl.GRPOConfig` would train.
-
-    Attributes:
-        problems: How many.
-        completions: Of each.
-        group_size: Completions per problem in the run to come.
-        largest_group: The largest group size the run could afford; STOP is judged there.
-        cap: Most tokens of a completion.
-        temperature: Of sampling.
-        top_p: Of sampling.
-        batch_size: Completions generated at once.
-        seed: Of sampling.
-        reward_limit_s: A reward function that takes longer for the probe's completions has run out of time.
-    """
-
-    problems: int = 64
-    completions: int = 8
-    group_size: int = 8
-    largest_group: int = 16
-    cap: int = 512
-    temperature: float = 1.0
-    top_p: float = 1.0
-    batch_size: int = 64
-    seed: int = 0
-    reward_limit_s: float = TIME_LIMIT_S
-
-    @property
-    def most_tokens(self) -> int:
-        """The most tokens the probe generates: its cost, known before it starts."""
-        return self.problems * self.completions * self.cap
 
 
 @dataclass(frozen=True)
@@ -131,6 +115,7 @@ class Probe:
             "live_bound": self.live_bound,
             "forecast": [found.to_dict() for found in self.forecasts],
             "entropy": facts.entropy,
+            "four_bit_gap": facts.four_bit_gap,
             "distinct_share": float(np.mean(groups)),
             "unfinished_share": facts.unfinished,
             "lengths": self.lengths,
@@ -164,7 +149,7 @@ def probe(
     settings: ProbeSettings | None = None,
     prefill: str = "",
     stage: str = "probe",
-    plumbing: Sequence[Finding] = (),
+    plumbing: Sequence[Finding] | None = None,
     is_last_rung: bool = False,
     on_progress: Callable[[int], None] | None = None,
     **facts: Any,  # noqa: ANN401
@@ -186,7 +171,7 @@ def probe(
         settings: How to sample.
         prefill: What the prompt has already written of the completion; it is graded with it.
         stage: What the diagnosis is called.
-        plumbing: Findings about template and tokenizer, made elsewhere.
+        plumbing: Findings about template and tokenizer; None makes them of the tokenizer as it is.
         is_last_rung: No cure is left to try.
         on_progress: Called with the number of completions of each batch.
         **facts: Further attributes of `ProbeFacts`: ``is_warmed``, ``lenient_before``, ….
@@ -200,23 +185,31 @@ def probe(
         raise ValueError("the data set is empty: there is nothing to probe")
     names = tuple(getattr(f, "__name__", type(f).__name__) for f in reward_funcs)
     outcome = outcome if outcome is not None else OUTCOME if OUTCOME in names else None
+    prompts = [_prompt_ids(tokenizer, row["prompt"]) for row in rows]
     completions = generate(
         model,
         tokenizer,
-        [_prompt_ids(tokenizer, row["prompt"]) for row in rows],
+        prompts,
         samples=settings.completions,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
         max_tokens=settings.cap,
         batch_size=settings.batch_size,
         seed=settings.seed,
         on_progress=on_progress,
+        **settings.sampler,
     )
-    seen = _facts(
-        rows, completions, reward_funcs, names, reward_weights, outcome, tags, settings, prefill, facts
+    asked = Asked(rows, prompts, tags, settings, prefill)
+    seen = facts_of(
+        asked,
+        completions,
+        reward_funcs,
+        weights=reward_weights,
+        outcome=outcome,
+        extra=_controls(model, tokenizer, asked, completions) | facts,
     )
-    data = diagnose_data(_data_facts(rows))
-    findings = explaining([*plumbing, *data, *diagnose_probe(seen)])
+    found = _template(tokenizer, rows, tags) if plumbing is None else plumbing
+    told = {one.code for one in found}
+    data = [one for one in diagnose_data(data_facts(rows)) if one.code not in told]
+    findings = explaining([*found, *data, *diagnose_probe(seen)])
     solved = seen.outcome_P_K
     if not seen.solves_nothing:
         solved = np.fmax(seen.lenient_P_K, np.nan_to_num(solved))
@@ -245,98 +238,41 @@ def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:  # noqa: ANN401
     return list(rendered["input_ids"])
 
 
-def _facts(
-    rows: list[dict[str, Any]],
-    groups: list[list[Completion]],
-    reward_funcs: Sequence[RewardFunction],
-    names: tuple[str, ...],
-    weights: Sequence[float] | None,
-    outcome: str | None,
-    tags: Tags,
-    settings: ProbeSettings,
-    prefill: str,
-    extra: Mapping[str, Any],
-) -> ProbeFacts:
-    shape = (len(rows), settings.completions)
-    texts = [[prefill + completion.text for completion in group] for group in groups]
-    flat_rows = [row for row in rows for _ in range(settings.completions)]
-    flat_texts = [text for group in texts for text in group]
-    is_conversation = not isinstance(rows[0]["prompt"], str)
-    values, faults = call_rewards(
-        reward_funcs,
-        flat_rows,
-        [[{"role": "assistant", "content": text}] for text in flat_texts] if is_conversation else flat_texts,
-        [completion.ids for group in groups for completion in group],
-        time_limit_s=settings.reward_limit_s,
-    )
-    golds = [str(row.get("answer", "")) for row in rows]
-    parsed = [parse(text, tags) for text in flat_texts]
-    has_gold = "answer" in rows[0]
-    nothing = np.full(len(flat_texts), np.nan)
-    flat_golds = [gold for gold in golds for _ in range(settings.completions)]
-    strict, lenient = nothing, nothing.copy()
-    given: list[str | None] = [None] * len(flat_texts)
-    if has_gold:
-        graded = [grade(text, gold, tags=tags) for text, gold in zip(flat_texts, flat_golds, strict=True)]
-        loosely = [
-            grade_lenient(text, gold, tags=tags) for text, gold in zip(flat_texts, flat_golds, strict=True)
-        ]
-        strict = np.array(
-            [_as_number(g.verdict) if p.strict else 0.0 for g, p in zip(graded, parsed, strict=True)]
+def _template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], tags: Tags) -> list[Finding]:  # noqa: ANN401
+    """Return what the template does to conversations; a warning where it would only harm SFT targets."""
+    if isinstance(rows[0]["prompt"], str):
+        return []
+    roles = {message["role"] for row in rows for message in row["prompt"]}
+    found = inspect_template(tokenizer, tags)
+    return [
+        one if one.code in _IN_THE_PROMPT or not one.is_serious else replace(one, severity=Severity.WARNING)
+        for one in found
+        if one.code != "template-ignores-system" or "system" in roles
+    ]
+
+
+def _controls(
+    model: Any,  # noqa: ANN401
+    tokenizer: Any,  # noqa: ANN401
+    asked: Asked,
+    completions: Sequence[Sequence[Completion]],
+) -> dict[str, Any]:
+    """Return what tells the sampler, or the end of the turn, from the model, where there is need to."""
+    settings, told = asked.settings, dict[str, Any]()
+    if settings.is_unusual:
+        problems, samples = _CONTROL
+        plain = generate(
+            model,
+            tokenizer,
+            asked.prompts[:problems],
+            samples=samples,
+            temperature=1.0,
+            max_tokens=settings.cap,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
         )
-        lenient = np.array([_as_number(g.verdict) for g in loosely])
-        given = [g.given for g in loosely]
-    tokens = np.array([[completion.tokens for completion in group] for group in groups])
-    entropies = np.array([[completion.entropy for completion in group] for group in groups])
-    return ProbeFacts(
-        **{
-            "format_P_K": np.array([p.strict for p in parsed]).reshape(shape),
-            "strict_P_K": strict.reshape(shape),
-            "lenient_P_K": lenient.reshape(shape),
-            "answered_P_K": np.array([p.answer_blocks > 0 for p in parsed]).reshape(shape),
-            "finished_P_K": np.array([[completion.is_finished for completion in group] for group in groups]),
-            "tokens_P_K": tokens,
-            "rewards_P_K_R": values.reshape(*shape, len(names)),
-            "reward_names": names,
-            "weights": tuple(weights or [1.0] * len(names)),
-            "outcome": outcome,
-            "texts": texts,
-            "group_size": settings.group_size,
-            "cap": settings.cap,
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            "entropy": float((entropies * tokens).sum() / tokens.sum()),
-            "given_P_K": [
-                given[start : start + settings.completions]
-                for start in range(0, len(given), settings.completions)
-            ],
-            "golds": golds if has_gold else (),
-            "faults": faults,
-            "tags": tags,
-            **extra,
-        }
-    )
-
-
-def _as_number(verdict: Verdict) -> float:
-    return float("nan") if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
-
-
-def _data_facts(rows: Sequence[Mapping[str, Any]]) -> DataFacts:
-    missing = () if "answer" in rows[0] else ("answer",)
-    blank, unreadable = [], []
-    for number, row in enumerate(rows, start=1):
-        gold = row.get("answer")
-        if missing:
-            break
-        if gold is None or not str(gold).strip():
-            blank.append(number)
-        elif (reason := check_gold(str(gold))) is not None:
-            unreadable.append(UnparsableGold(number, str(gold), reason))
-    return DataFacts(
-        rows=len(rows),
-        missing_columns=missing,
-        columns=tuple(rows[0]),
-        without_gold=tuple(blank),
-        unparsable=tuple(unreadable),
-    )
+        told["plain"] = asked.first(problems).rates(plain)
+    unfinished = np.mean([not one.is_finished for group in completions for one in group])
+    if unfinished >= UNFINISHED_WARN:
+        told["end_token"] = end_token(model, tokenizer, asked, completions)
+    return told

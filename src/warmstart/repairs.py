@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PAD_CANDIDATES = ("<|endoftext|>", "<|fim_pad|>", "<|vision_pad|>", "<pad>", "[PAD]")
-_CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
+CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
 _CHATML = (
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
@@ -70,7 +70,7 @@ def repair_template(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 def has_chatml(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether both marks of ChatML are tokens."""
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    return all(mark in vocabulary for mark in _CHATML_MARKS)
+    return all(mark in vocabulary for mark in CHATML_MARKS)
 
 
 def repair_end(tokenizer: PreTrainedTokenizerBase, end_token: str | None) -> list[str]:

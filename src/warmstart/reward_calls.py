@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,11 +133,15 @@ def _call(
     }
     got: list[Any] = []
     errors: list[BaseException] = []
+    single: list[bool] = []
 
     def work() -> None:
         try:
             result: Any = function(**keywords)
-            got.extend(asyncio.run(result) if inspect.iscoroutine(result) else result)
+            result = asyncio.run(result) if inspect.iscoroutine(result) else result
+            # A function that forgot its return says None of every completion.
+            single.append(result is not None and not isinstance(result, Iterable))
+            got.extend([None] * len(rows) if result is None else [result] if single[0] else result)
         except Exception as error:  # noqa: BLE001 - a stranger's function may raise anything; it is reported.
             errors.append(error)
 
@@ -149,6 +153,8 @@ def _call(
         return nothing, ("times-out", f"no answer within {time_limit_s:g} s")
     if errors:
         return nothing, ("raises", f"{type(errors[0]).__name__}: {errors[0]}")
+    if single[0]:
+        return nothing, ("wrong-length", f"it returned {got[0]!r}, not a value for each completion")
     if len(got) != len(rows):
         return nothing, ("wrong-length", f"{len(got)} values for {len(rows)} completions")
     return got, None
@@ -161,11 +167,23 @@ def _as_numbers(got: Sequence[Any], rows: int) -> tuple[list[float], list[Any], 
         if value is None:
             undecided += 1
             numbers.append(math.nan)
-        elif isinstance(value, (int, float, np.number)) and math.isfinite(value):
-            numbers.append(float(value))
+        elif (number := _number(value)) is not None:
+            numbers.append(number)
         else:
             # NaN that stands for a call that failed is a fault already.
             if not (isinstance(value, float) and math.isnan(value) and value is math.nan):
                 odd.append(value)
             numbers.append(math.nan)
     return numbers, odd, undecided
+
+
+def _number(value: object) -> float | None:
+    """Return a value as the finite float TRL would make of it: booleans and scalars of arrays are numbers."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        # An array of several values has a `__float__` too.
+        return None
+    return number if math.isfinite(number) else None

@@ -8,11 +8,10 @@
     probe/*.json        a probe each: what was measured, the findings, the verdict
     probe/cures.json    the cures tried, before and after each
     probe/plan.json     the cure the run settled on
-    probe/events.json   what the watch said during GRPO
     warmup/adapter/     the LoRA adapter after SFT
     grpo/adapter/       the LoRA adapter after GRPO
     rollouts/*.parquet  every completion of every GRPO step: step-N, and steps-A-B where they are packed
-    metrics.jsonl       one line per training step: {stage, step, …numbers}
+    metrics.jsonl       one line per training step: {stage, step, …numbers, events: what the watch said}
     eval/STAGE.json     rates with intervals, for STAGE in base, warmup, grpo
     eval/STAGE.parquet  every completion behind them; eval/STAGE.parts/ while it is being measured
     summary.json        the results (schema 1)
@@ -148,11 +147,6 @@ class RunDir:
     def plan_path(self) -> Path:
         """The cure the run settled on."""
         return self.probe / "plan.json"
-
-    @property
-    def events_path(self) -> Path:
-        """What the watch said during GRPO."""
-        return self.probe / "events.json"
 
     def read_probes(self) -> list[Row]:
         """Return the probes there are, in the order the run makes them."""

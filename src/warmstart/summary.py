@@ -39,7 +39,11 @@ def build_summary(run: RunDir) -> dict[str, Any]:
         ],
         "cures": run.read_json_if_there(run.cures_path) or [],
         "plan": run.read_json_if_there(run.plan_path),
-        "events": run.read_json_if_there(run.events_path) or [],
+        "events": [
+            {"step": line["step"], **event}
+            for line in run.read_metrics("grpo")
+            for event in line.get("events", ())
+        ],
         "eval": measured,
         "paired": [test for a, b in pairs for test in paired_rows(rows[a], rows[b], a, b)],
         "gain": [gain for a, b in pairs for gain in gain_rows(rows[a], rows[b], a, b)],

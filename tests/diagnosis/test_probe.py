@@ -12,6 +12,7 @@ from warmstart.diagnosis import (
     CAUSES,
     Decision,
     EndToken,
+    PlainRates,
     ProbeFacts,
     RewardFault,
     Severity,
@@ -477,3 +478,91 @@ def test_every_finding_is_a_known_cause_with_evidence() -> None:
         assert found.code in CAUSES
         assert found.evidence
         assert not found.evidence.endswith(".")
+
+
+# -- rewards that do not follow the answers, tags that differ, samplers that spoil ----------------
+
+
+def outcome_of(facts: ProbeFacts, paid: np.ndarray, **changes: object) -> ProbeFacts:
+    """Return the facts with another outcome reward."""
+    rewards = facts.rewards_P_K_R.copy()
+    rewards[:, :, 1] = paid
+    return replace(facts, rewards_P_K_R=rewards, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_reward_of_the_next_row_of_chance_or_of_the_wrong_sign_follows_no_answer(seed: int) -> None:
+    facts = healthy_probe(seed)
+    chance = 2.0 * (np.random.default_rng(seed).random(facts.format_P_K.shape) < 0.5)
+    paid = facts.rewards_P_K_R[:, :, 1]
+    assert first(outcome_of(facts, chance)) == "reward-unrelated"
+    assert first(outcome_of(facts, 2.0 - paid)) == "reward-unrelated"
+    assert first(outcome_of(facts, np.roll(paid, 1, axis=0))) == "reward-unrelated"
+    assert first(outcome_of(facts, np.full(paid.shape, 1.0))) == "reward-pays-wrong"
+    assert first(outcome_of(facts, np.where(paid > 0, 1.0, -1.0))) == ""
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (1.0, -1.0)])
+def test_an_outcome_without_weight_is_said_whatever_else_correlates(weights: tuple[float, float]) -> None:
+    found = diagnose_probe(healthy_probe(0, weights=weights))
+    assert found[0].code == "outcome-outweighed"
+    assert f"the weight of {NAMES[1]} is {weights[1]:g}" in found[0].evidence
+
+
+def test_weights_of_zero_leave_no_reward() -> None:
+    assert "rewards-cancel" in codes(healthy_probe(0, weights=(0.0, 0.0)))
+
+
+def test_a_term_that_pays_nobody_is_idle_where_the_format_is_there() -> None:
+    rewards = healthy_probe(0).rewards_P_K_R.copy()
+    rewards[:, :, 0] = 0.0
+    assert codes(healthy_probe(0, rewards_P_K_R=rewards)) == ["reward-idle"]
+    assert "reward-idle" not in codes(cold_probe(0))
+
+
+def test_a_prompt_that_speaks_of_other_tags_than_the_rewards_read_is_named() -> None:
+    other, ours = frozenset({"think", "result"}), frozenset({"reasoning", "answer", "b"})
+    cold = cold_probe(0, tags_asked_P=[other] * 64)
+    found = diagnose_probe(cold)
+    assert (found[0].code, found[0].severity) == ("tags-differ", Severity.ILL)
+    assert found[0].evidence == (
+        "the prompt speaks of <result> and <think>, and the rewards read <reasoning> and <answer>"
+    )
+    warm = diagnose_probe(healthy_probe(0, tags_asked_P=[other] * 64))
+    assert [(one.code, one.severity) for one in warm] == [("tags-differ", Severity.WARNING)]
+    assert codes(healthy_probe(0, tags_asked_P=[ours] * 64)) == []
+    assert first(cold_probe(0, tags_asked_P=[ours] * 64)) == "no-format"
+
+
+def test_a_model_that_writes_other_tags_is_told_from_one_that_writes_none() -> None:
+    cold = cold_probe(0)
+    boxed = [[f"<thought>{text}</thought> <result>7</result>" for text in group] for group in cold.texts]
+    thought = [[f"<think>{text}</think> 7" for text in group] for group in cold.texts]
+    assert first(replace(cold, texts=boxed)) == "tags-differ"
+    assert first(replace(cold, texts=thought)) == "no-format"
+
+
+def test_a_cold_start_says_when_nothing_asks_for_the_format() -> None:
+    (found,) = diagnose_probe(cold_probe(0, tags_asked_P=[frozenset()] * 64))
+    assert found.code == "no-format"
+    assert found.evidence.endswith("nothing in the prompt asks for it")
+    assert found.advice.startswith("say in the prompt to write <reasoning> and <answer>")
+
+
+def test_a_sampler_is_blamed_only_where_the_models_own_distribution_is_better() -> None:
+    hot = {"temperature": 2.5, "plain": PlainRates(64, format=58, right=45)}
+    assert codes(cold_probe(0, **hot)) == ["sampling-distorted"]
+    assert codes(healthy_probe(0, **hot)) == []
+    assert first(cold_probe(0, temperature=2.5, plain=PlainRates(64, format=0, right=45))) == "no-format"
+
+
+def test_probabilities_that_are_no_numbers_come_before_what_they_wrote() -> None:
+    assert codes(cold_probe(0, not_finite=3)) == ["not-a-number"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_golds_wrong_for_half_of_the_problems_are_told_by_the_answers_the_model_is_sure_of(seed: int) -> None:
+    facts = healthy_probe(seed, solve=(2.0, 0.2))
+    golds = [*facts.golds[1:33], facts.golds[0], *facts.golds[33:]]
+    assert "gold-contradicted" in codes(against_golds(facts, golds, facts.given_P_K))  # type: ignore[arg-type]
+    assert "gold-contradicted" not in codes(against_golds(facts, list(facts.golds), facts.given_P_K))  # type: ignore[arg-type]

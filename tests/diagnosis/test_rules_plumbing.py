@@ -14,6 +14,7 @@ from warmstart.diagnosis import (
     diagnose_data,
     diagnose_faults,
     diagnose_smoke,
+    told_twice,
 )
 
 
@@ -122,3 +123,37 @@ def test_checkpointing_without_input_gradients_is_said() -> None:
 @pytest.mark.parametrize("inside", [(57, 64), (52, 64), (64, 64)])
 def test_a_format_rate_within_its_noise_is_no_lost_adapter(inside: tuple[int, int]) -> None:
     assert diagnose_smoke(healthy_smoke(format_in_trainer=inside)) == []
+
+
+def test_one_gold_for_all_problems_is_another_column() -> None:
+    (found,) = diagnose_data(DataFacts(64, same_gold=60, commonest="True"))
+    assert (found.code, found.severity) == ("gold-alike", Severity.BROKEN)
+    assert found.evidence == "60 of 64 (93.8 %) problems have the gold answer 'True'"
+    assert diagnose_data(DataFacts(64, same_gold=40, commonest="True")) == []
+    assert diagnose_data(DataFacts(64, repeated=63, same_gold=64))[0].code == "problems-repeated"
+
+
+def test_a_problem_with_two_golds_is_a_conflict_and_one_asked_twice_is_not() -> None:
+    told = [("1 + 1?", "2"), ("1 + 1?", "3"), ("2 + 2?", "4"), ("2 + 2?", "4")]
+    facts = DataFacts(4, **told_twice(told))
+    assert (facts.repeated, facts.conflicting, facts.same_gold, facts.commonest) == (2, 1, 2, "4")
+    assert [found.code for found in diagnose_data(facts)] == ["gold-conflicts"]
+
+
+def test_copies_are_worth_a_word_from_a_fifth_of_the_rows_on() -> None:
+    assert [f.code for f in diagnose_data(DataFacts(100, repeated=21))] == ["problems-repeated"]
+    assert diagnose_data(DataFacts(100, repeated=20)) == []
+
+
+def test_an_adapter_whose_b_matrices_are_frozen_is_frozen() -> None:
+    (found,) = diagnose_smoke(healthy_smoke(trainable_lora_b=0, grad_norm_lora_b=0.0, largest_change=0.0))
+    assert found.code == "adapter-frozen"
+    assert "none of them in LoRA's B matrices" in found.evidence
+
+
+def test_a_gradient_clipped_to_nothing_is_blocked_and_the_clipping_is_said() -> None:
+    (found,) = diagnose_smoke(healthy_smoke(largest_change=1e-8, max_grad_norm=1e-10))
+    assert found.code == "gradient-blocked"
+    assert found.advice == "raise max_grad_norm: 0.1 to 1 is usual"
+    (other,) = diagnose_smoke(healthy_smoke(largest_change=1e-8, max_grad_norm=0.2))
+    assert other.advice == "give the optimiser the parameters that require a gradient"

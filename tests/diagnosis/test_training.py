@@ -20,6 +20,7 @@ from warmstart.diagnosis import (
     TrainingWindow,
     decide,
     diagnose_training,
+    usual_rate,
 )
 from warmstart.diagnosis.window import best_before, noise, rise
 from warmstart.estimates import wilson
@@ -398,3 +399,27 @@ def test_rollout_rows_become_their_statistics() -> None:
 def test_no_rollouts_are_refused() -> None:
     with pytest.raises(ValueError, match="no rollouts"):
         RolloutStats.from_rows([], None)
+
+
+# -- the rate before it has done anything ---------------------------------------------------------
+
+
+def test_the_usual_rate_falls_with_the_size_of_the_model_between_what_is_known() -> None:
+    assert [usual_rate(size) for size in (10**5, 10**6)] == pytest.approx([1.5e-3, 1.5e-3])
+    assert [usual_rate(size) for size in (1_500_000_000, 7 * 10**9)] == pytest.approx([1e-5, 1e-5])
+    assert 1e-5 < usual_rate(494_000_000) < 3e-5
+
+
+@pytest.mark.parametrize(("given", "code"), [(1.5e-4, "rate-too-small"), (1.5e-2, "rate-too-large")])
+def test_a_tenth_or_ten_times_of_the_usual_rate_is_a_warning_from_the_first_steps_on(
+    given: float, code: str
+) -> None:
+    window = window_of(healthy_lines(steps=6), usual_rate=1.5e-3, peak_rate=given)
+    assert [
+        (one.code, one.severity) for one in diagnose_training(window) if one.code != "healthy-zero-loss"
+    ] == [(code, Severity.WARNING)]
+
+
+@pytest.mark.parametrize("given", [3e-4, 1.5e-3, 7e-3])
+def test_a_fifth_or_five_times_of_the_usual_rate_is_nobodys_business(given: float) -> None:
+    assert codes(window_of(healthy_lines(steps=6), usual_rate=1.5e-3, peak_rate=given)) == []

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 Cure = Annotated[
     str | None,
     typer.Option(
-        "--cure", metavar="NAME", help="Force one: exemplar, prefill, self-warm-start, gold-warm-start."
+        "--cure",
+        metavar="NAME",
+        help="Force one: exemplar, prefill, self-warm-start, gold-warm-start, easier-problems, larger-groups.",
     ),
 ]
 NoCure = Annotated[

@@ -65,6 +65,21 @@ class EndToken:
     is_untrained: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlainRates:
+    """What the model writes when its own distribution is sampled, at temperature 1 and without a penalty.
+
+    Attributes:
+        of: Completions.
+        format: Of them, in the exact format.
+        right: Of them, right anywhere.
+    """
+
+    of: int
+    format: int
+    right: int
+
+
 @dataclass(frozen=True)
 class ProbeFacts:
     """What a probe of P problems with K completions each has seen.
@@ -87,6 +102,10 @@ class ProbeFacts:
         temperature: Of sampling.
         top_k: Of sampling; 0 for none.
         top_p: Of sampling.
+        repetition_penalty: Of sampling; 1 for none.
+        plain: What the model's own distribution gives, where the sampler's settings are unusual.
+        tags_asked_P: Names of the blocks that each prompt speaks of; None if not kept.
+        not_finite: Completions with a token whose log-probability is no finite number.
         entropy: Mean entropy of the next token, in nats, over the completions' tokens; None if not measured.
         given_P_K: The lenient answer of each completion as text, None for none; None if not kept.
         golds: The gold answer of each problem; empty if not kept.
@@ -119,6 +138,10 @@ class ProbeFacts:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    plain: PlainRates | None = None
+    tags_asked_P: Sequence[frozenset[str]] | None = None
+    not_finite: int = 0
     entropy: float | None = None
     given_P_K: Sequence[Sequence[str | None]] | None = None
     golds: Sequence[str] = ()
@@ -247,86 +270,6 @@ class ProbeFacts:
             "lenient": mean(self.lenient_P_K),
             "unfinished_share": self.unfinished,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What the rewards say of the texts SFT trains on.
-
-    Attributes:
-        failing: Targets that do not earn full marks.
-        of: Targets scored.
-        example: One of them with the reward it missed.
-    """
-
-    failing: int
-    of: int
-    example: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SmokeFacts:
-    """What one synthetic step with advantages +1 and −1 has shown.
-
-    Attributes:
-        trainable: Parameters that require a gradient.
-        supervised_tokens: Tokens that count in the loss.
-        grad_norm: Norm of the gradient over all trainable parameters.
-        grad_norm_lora_b: Norm over the B matrices of LoRA: an A matrix has none while its B is zero.
-        largest_change: Largest absolute change of any trainable weight by the step.
-        loss: Value of the loss; its sign and size say nothing, but it must be finite.
-        learning_rate: Of the step; None if not known.
-        has_checkpointing: Gradient checkpointing is on.
-        inputs_require_grad: The embeddings' output requires a gradient; None if not known.
-        targets: The SFT targets under the rewards; None if there are none.
-        format_in_trainer: Completions in the format and completions sampled, inside the trainer.
-        format_after_sft: The same as measured after SFT, outside it.
-    """
-
-    trainable: int
-    supervised_tokens: int
-    grad_norm: float
-    grad_norm_lora_b: float | None
-    largest_change: float
-    loss: float
-    learning_rate: float | None = None
-    has_checkpointing: bool = False
-    inputs_require_grad: bool | None = None
-    targets: Targets | None = None
-    format_in_trainer: tuple[int, int] | None = None
-    format_after_sft: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UnparsableGold:
-    """A gold answer that cannot be graded against: its row, counted from 1, its value and why."""
-
-    row: int
-    value: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """What the data set looks like.
-
-    Attributes:
-        rows: Problems there are.
-        missing_columns: Columns the run needs and the data lacks.
-        columns: Columns there are.
-        without_gold: Rows, counted from 1, whose gold answer is missing or blank.
-        unparsable: Gold answers that are there and cannot be read.
-        overlap: Held-out problems that are in the training data.
-        held_out: Held-out problems.
-    """
-
-    rows: int
-    missing_columns: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    without_gold: tuple[int, ...] = ()
-    unparsable: tuple[UnparsableGold, ...] = ()
-    overlap: int = 0
-    held_out: int = 0
 
 
 def live_chances(values_P_K: Array, group_size: int) -> Array:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.findings import Finding, finding
 from warmstart.diagnosis.window import (
     EARLY,
@@ -53,7 +54,11 @@ for a hundred steps and up (TRL, LoRA Without Regret); 1e-6 for fifty has 5e-5."
 KL_STILL = 1e-3
 """Nats per token: the policy is still the reference."""
 RATE_RATIO = 0.15
-"""Below this share of the usual rate, "ten times too small" is literal."""
+"""Below this share of the usual rate, "ten times too small" is literal; above its inverse, too large."""
+FIRST = 2
+"""Logged steps after which plumbing can be judged (research/users.md, triage)."""
+SETTLED = 5
+"""Logged steps after which rates can be judged: five steps of 16 groups of 8 are 640 completions."""
 
 
 def hacking(window: TrainingWindow) -> Finding | None:
@@ -145,8 +150,23 @@ def _mean_of(stats: tuple[RolloutStats, ...], name: str) -> float:
 def rate_too_large(window: TrainingWindow) -> Finding | None:
     """Something good fell clearly, and soon, or the gradient, the entropy or the distance jumped.
 
-    The distance is that from the reference, where it is logged.
+    The distance is that from the reference, where it is logged. A rate far above the usual one is worth a
+    warning before it has ruined anything.
     """
+    given, usual = window.peak_rate, window.usual_rate
+    if (
+        given
+        and usual
+        and given > usual / RATE_RATIO
+        and len(window) >= FIRST
+        and not _fall(window, 1 - WORTH)
+    ):
+        return finding(
+            "rate-too-large",
+            f"the learning rate is {given:.2g}, and {usual:.1g} is usual for a model of this size",
+            f"watch the first steps, or take {usual:.1g}",
+            level=Severity.WARNING,
+        )
     fallen = _fall(window, 1 - WORTH)
     signs = _jumps(window)
     if len(window) <= SOON:
@@ -229,10 +249,15 @@ def _middle(values: np.ndarray) -> float:
 def rate_too_small(window: TrainingWindow) -> Finding | None:
     """There is signal, nothing has changed for `FLAT` steps, and the weights cannot have moved.
 
-    A run that has levelled off is as flat; it takes a sum of rates, a distance from the reference or a
+    A rate far below the usual one is said as soon as there is signal. A run that has levelled off is as flat; it takes a sum of rates, a distance from the reference or a
     usual rate to tell them apart.
     """
-    live = window.now("live_share")
+    live, given, usual = window.now("live_share"), window.peak_rate, window.usual_rate
+    if given and usual and given < RATE_RATIO * usual and len(window) >= SETTLED and live >= WORTH:
+        return finding(
+            "rate-too-small",
+            f"the learning rate is {given:.2g}, and {usual:.1g} is usual for a model of this size",
+        )
     if len(window) < FLAT or not live >= WORTH:
         return None
     watched = (window.of("reward"), window.right_T, window.format_T, window.of("entropy"))

@@ -6,14 +6,23 @@ import math
 from collections.abc import Sequence
 
 from warmstart.diagnosis.cause import Severity
-from warmstart.diagnosis.facts import DataFacts, FaultKind, RewardFault, SmokeFacts
+from warmstart.diagnosis.facts import FaultKind, RewardFault
 from warmstart.diagnosis.findings import Finding, explaining, finding
+from warmstart.diagnosis.plumbing_facts import DataFacts, SmokeFacts
 from warmstart.diagnosis.wording import count_of
 from warmstart.estimates import wilson
 
 TOLERATED = 0.01
 """Rows that may be amiss before nothing true is learnt: 1 % (research/users.md, triage 1 and 3). A row
 that can be dropped is a warning below it."""
+BARELY = 0.01
+"""Adam's first step moves each weight by the rate; less than this share of it is no step."""
+MANY_ROWS = 8
+"""Rows below which nothing is said of how alike they are."""
+ALIKE = 0.9
+"""From this share of rows with one gold on, the gold is not the problems' own."""
+REPEATED = 0.2
+"""Copies of rows above this share are no chance, and no gentle weighting either."""
 UNDECIDED_BROKEN = 0.2
 """From this share of undecided completions on, the groups that remain are too small to train on."""
 FORMAT_GAP = 0.05
@@ -38,7 +47,15 @@ _DID: dict[FaultKind, str] = {
 
 def diagnose_data(facts: DataFacts) -> list[Finding]:
     """Return what is wrong with the data, the explaining cause first."""
-    rules = (column_missing, gold_missing, gold_unparsable, overlap)
+    rules = (
+        column_missing,
+        gold_missing,
+        gold_unparsable,
+        gold_alike,
+        gold_conflicts,
+        problems_repeated,
+        overlap,
+    )
     return explaining(found for rule in rules if (found := rule(facts)))
 
 
@@ -96,6 +113,36 @@ def gold_unparsable(facts: DataFacts) -> Finding | None:
     )
 
 
+def gold_alike(facts: DataFacts) -> Finding | None:
+    """(Nearly) all of many different problems have one gold: it is not theirs."""
+    different = facts.rows - facts.repeated
+    if different < MANY_ROWS or facts.same_gold < ALIKE * facts.rows:
+        return None
+    evidence = f"{count_of(facts.same_gold, facts.rows)} problems have the gold answer {facts.commonest!r}"
+    return finding("gold-alike", evidence, rows=facts.same_gold)
+
+
+def gold_conflicts(facts: DataFacts) -> Finding | None:
+    """Rows with the same problem as an earlier one and another gold; a row or two can be dropped."""
+    if not facts.conflicting:
+        return None
+    evidence = f"{count_of(facts.conflicting, facts.rows)} rows have the problem of an earlier row and another gold answer"
+    return finding(
+        "gold-conflicts",
+        evidence,
+        level=_row_severity(facts.conflicting, facts.rows),
+        rows=facts.conflicting,
+    )
+
+
+def problems_repeated(facts: DataFacts) -> Finding | None:
+    """More than `REPEATED` of the rows are a problem that an earlier row has."""
+    if facts.rows < MANY_ROWS or facts.repeated <= REPEATED * facts.rows:
+        return None
+    evidence = f"{count_of(facts.repeated, facts.rows)} rows have the problem of an earlier row"
+    return finding("problems-repeated", evidence, rows=facts.repeated)
+
+
 def _row_severity(rows: int, of: int) -> Severity:
     return Severity.BROKEN if rows > TOLERATED * of else Severity.WARNING
 
@@ -135,10 +182,13 @@ def reward_fault(kind: FaultKind, faults: Sequence[RewardFault]) -> Finding | No
 
 
 def adapter_frozen(facts: SmokeFacts) -> Finding | None:
-    """No parameter requires a gradient."""
-    if facts.trainable:
+    """No parameter requires a gradient, or none of LoRA's B matrices, which begin at zero."""
+    if facts.trainable and facts.trainable_lora_b != 0:
         return None
-    return finding("adapter-frozen", "0 parameters require a gradient")
+    evidence = "0 parameters require a gradient"
+    if facts.trainable:
+        evidence = f"{facts.trainable:,} parameters require a gradient, and none of them in LoRA's B matrices"
+    return finding("adapter-frozen", evidence)
 
 
 def adapter_dropped(facts: SmokeFacts) -> Finding | None:
@@ -186,9 +236,17 @@ def gradient_blocked(facts: SmokeFacts) -> Finding | None:
         if facts.has_checkpointing and facts.inputs_require_grad is False:
             evidence += "; gradient checkpointing is on and its inputs require no gradient"
             advice = "call enable_input_require_grads(), or turn gradient checkpointing off"
-    elif facts.largest_change == 0 and facts.learning_rate != 0:
-        evidence = f"a gradient of {norm:.2g} moved no weight in one step"
+        else:
+            advice = "look for a detach() or no_grad() on the way, and for a LoRA alpha of 0"
+    elif facts.learning_rate and facts.largest_change < BARELY * facts.learning_rate:
+        evidence = (
+            f"a gradient of {norm:.2g} moved no weight by more than {facts.largest_change:.2g} in one step "
+            f"at a rate of {facts.learning_rate:.2g}"
+        )
         advice = "give the optimiser the parameters that require a gradient"
+        if facts.max_grad_norm and norm > 1e3 * facts.max_grad_norm:
+            evidence += f"; it is clipped to {facts.max_grad_norm:.2g}"
+            advice = "raise max_grad_norm: 0.1 to 1 is usual"
     else:
         return None
     return finding("gradient-blocked", evidence, advice, grad_norm=norm)

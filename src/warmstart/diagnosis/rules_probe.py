@@ -6,16 +6,22 @@ out what another one explains.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from warmstart.diagnosis.cause import Severity
-from warmstart.diagnosis.facts import Array, Flags, ProbeFacts, live_chances, mean, rate_over_problems
+from warmstart.diagnosis.facts import ProbeFacts, live_chances, mean, rate_over_problems
 from warmstart.diagnosis.findings import Finding, explaining, finding
 from warmstart.diagnosis.rules_plumbing import diagnose_faults
+from warmstart.diagnosis.rules_rewards import (
+    outcome_outweighed,
+    reward_blind,
+    reward_idle,
+    reward_pays_wrong,
+    reward_unrelated,
+    rewards_cancel,
+)
 from warmstart.diagnosis.rules_writing import (
     ENOUGH,
     format_inexact,
@@ -23,7 +29,10 @@ from warmstart.diagnosis.rules_writing import (
     judged_completions,
     never_stops,
     no_format,
+    not_finite,
     sampling_degenerate,
+    sampling_distorted,
+    tags_differ,
     truncated,
 )
 from warmstart.diagnosis.wording import claim, count_of, whole
@@ -35,21 +44,15 @@ RIGHT_RARE = 0.1
 """Below this share of right answers, and with few live groups, the problems are too hard (triage 7)."""
 RIGHT_MOST = 0.9
 """From this share of right answers on, and with few live groups, the problems are solved (triage 8)."""
-BLIND = 0.5
-"""From this share of right answers unpaid on, where the reward has an answer to read, it is blind."""
-BLIND_WARN = 0.05
-"""Share of right answers in the strict format that may go unpaid (research/users.md, triage 5)."""
-PAYS_WRONG = 0.1
-"""From this share of wrong answers paid on, the outcome reward teaches something else."""
-LEADS = 0.25
-"""From this share of the reward's spread in mixed groups on, the outcome leads. Seen on a tiny model: 0.98
-with the strict format beside it, 0.90 in the stages `shape` and `format`, 0.45 with the format at ten times
-its weight, 0.17 beside noise four times as wide, 0.01 beside minus one per character."""
 CONTRADICTED = 0.75
 """Share of confident majorities against the gold that no skill explains: a plurality of samples is right
 more often than a single one (self-consistency, arXiv:2203.11171), unless the golds are not the problems'."""
 CONFIDENT = 0.4
 """A majority is confident with this share of a problem's answers, three at least, twice the runner-up."""
+SURE = 0.75
+"""From this share of a problem's answers alike on, the model is sure."""
+SURE_WRONG = 0.2
+"""Share of sure answers against the gold that wrong golds alone explain: tiny models have 0 … 5 %."""
 MANY = 0.1
 """Share of problems that must have a confident majority before the golds are doubted; ten at least. Tiny
 models with four samples: 20 % cold, 70 % warm (3 … 7 % of them against true golds, 98 % against shuffled
@@ -69,102 +72,6 @@ def diagnose_probe(facts: ProbeFacts) -> list[Finding]:
     return explaining([*diagnose_faults(facts.faults), *(found for rule in RULES if (found := rule(facts)))])
 
 
-def reward_blind(facts: ProbeFacts) -> Finding | None:
-    """Right answers stand where the outcome reward has something to read, and it does not pay them.
-
-    Broken where that happens to most of what an independent grader calls right; a warning where right
-    answers in the exact format go unpaid, and there are more of them than `BLIND_WARN`.
-    """
-    readable = facts.answered_P_K if facts.readable_P_K is None else facts.readable_P_K
-    exact = facts.strict_P_K == 1
-    right = (readable & facts.finished_P_K & (facts.lenient_P_K == 1)) | exact
-    unpaid = facts.outcome_P_K == 0
-    of, missed, where = int(right.sum()), int((right & unpaid).sum()), "where the reward can read them"
-    if of < ENOUGH:
-        return None
-    level = Severity.BROKEN
-    if missed < BLIND * of:
-        of, missed, where = int(exact.sum()), int((exact & unpaid).sum()), "in the exact format"
-        if of < ENOUGH or wilson(missed, of).low <= BLIND_WARN:
-            return None
-        level = Severity.BROKEN if missed >= BLIND * of else Severity.WARNING
-    return finding(
-        "reward-blind",
-        f"{facts.outcome or 'the outcome'} pays nothing for {count_of(missed, of)} right answers {where}",
-        level=level,
-        unpaid=missed,
-        right=of,
-    )
-
-
-def reward_pays_wrong(facts: ProbeFacts) -> Finding | None:
-    """Completions are paid for their outcome that no grader of ours calls right."""
-    wrong = (facts.lenient_P_K == 0) & (facts.strict_P_K == 0)
-    of, paid = int(wrong.sum()), int((wrong & (facts.outcome_P_K == 1)).sum())
-    if of < ENOUGH or paid < PAYS_WRONG * of or wilson(paid, of).low <= PAYS_WRONG / 2:
-        return None
-    evidence = f"{facts.outcome or 'the outcome'} pays {count_of(paid, of)} wrong answers"
-    return finding("reward-pays-wrong", evidence, paid=paid, wrong=of)
-
-
-def rewards_cancel(facts: ProbeFacts) -> Finding | None:
-    """Rewards differ within groups and their weighted totals do not."""
-    weighted = [index for index, weight in enumerate(facts.weights) if weight]
-    varied = np.zeros(facts.problems, dtype=bool)
-    for index in weighted:
-        varied |= live_chances(facts.rewards_P_K_R[:, :, index], facts.format_P_K.shape[1]) > 0.5
-    dead = live_chances(facts.totals_P_K, facts.format_P_K.shape[1]) < 0.5
-    of, cancelled = int(varied.sum()), int((varied & dead).sum())
-    if cancelled < max(3, 0.5 * of, 0.1 * facts.problems):
-        return None
-    terms = ", ".join(f"{facts.weights[index]:+g} · {facts.reward_names[index]}" for index in weighted)
-    return finding(
-        "rewards-cancel",
-        f"in {count_of(cancelled, of)} groups whose rewards differ the total is the same for all: {terms}",
-        cancelled=cancelled,
-        varied=of,
-    )
-
-
-def outcome_outweighed(facts: ProbeFacts) -> Finding | None:
-    """In groups with right and wrong answers the outcome decides less than `LEADS` of the total's spread.
-
-    That share is the squared correlation within groups of outcome and total, 0 where right answers earn
-    less; the upper end of its interval (Fisher's z, 90 %) must stay below twice `LEADS`.
-    """
-    outcome, total = facts.outcome_P_K, facts.totals_P_K
-    known = ~np.isnan(outcome) & ~np.isnan(total)
-    mixed = [row for row in range(facts.problems) if len(set(outcome[row, known[row]])) == 2]
-    right = _around_mean(outcome, known, mixed)
-    earned = _around_mean(total, known, mixed)
-    spread = float(earned @ earned)
-    if len(mixed) < 5 or right.size < ENOUGH or spread < 1e-9:
-        return None
-    correlation = float(right @ earned) / math.sqrt(float(right @ right) * spread)
-    share = max(0.0, correlation) ** 2
-    high = math.tanh(math.atanh(min(correlation, 0.999)) + 1.645 / math.sqrt(right.size - 3))
-    if share >= LEADS or max(0.0, high) ** 2 >= 2 * LEADS:
-        return None
-    parts = {
-        name: weight * float(_around_mean(facts.rewards_P_K_R[:, :, index], known, mixed) @ earned) / spread
-        for index, (name, weight) in enumerate(zip(facts.reward_names, facts.weights, strict=True))
-        if weight and name != facts.outcome
-    }
-    evidence = (
-        f"in {len(mixed):,} groups with right and wrong answers the outcome decides {whole(share)} of the "
-        "reward's spread"
-    )
-    if parts:
-        evidence += f", {max(parts, key=lambda name: parts[name])} the most of the rest"
-    return finding("outcome-outweighed", evidence, share=share, mixed=len(mixed))
-
-
-def _around_mean(values_P_K: Array, known_P_K: Flags, rows: Sequence[int]) -> Array:
-    """Return the known values of the given problems, each less its problem's mean, in one line."""
-    groups = [values_P_K[row, known_P_K[row]] for row in rows]
-    return np.concatenate([np.nan_to_num(group - group.mean()) for group in groups] or [np.zeros(0)])
-
-
 def gold_contradicted(facts: ProbeFacts) -> Finding | None:
     """On many problems the model agrees with itself, and on most of those not with the gold.
 
@@ -175,6 +82,7 @@ def gold_contradicted(facts: ProbeFacts) -> Finding | None:
         return None
     majorities = []
     against = 0
+    sure = [0, 0]
     for index, answers in enumerate(facts.given_P_K):
         known = [
             answer if ended else None
@@ -183,22 +91,37 @@ def gold_contradicted(facts: ProbeFacts) -> Finding | None:
         winner = _confident(known)
         if winner is not None:
             majorities.append(winner)
-            at = known.index(winner)
-            against += facts.lenient_P_K[index, at] == 0
+            is_against = facts.lenient_P_K[index, known.index(winner)] == 0
+            against += is_against
+            if known.count(winner) >= SURE * len(known):
+                sure[int(is_against)] += 1
     of, values = len(majorities), set(majorities)
     variety = min(of, len(set(facts.golds)) or of)
     if of < max(ENOUGH, MANY * facts.problems) or len(values) < 0.5 * variety:
         return None
-    if against < CONTRADICTED * of or wilson(int(against), of).low <= 0.5:
+    is_most = against >= CONTRADICTED * of and wilson(int(against), of).low > 0.5
+    if not is_most and not _contradicts_even_when_sure(*sure):
         return None
     evidence = (
         f"on {of:,} of {facts.problems:,} problems the model's answers agree with each other, "
         f"and on {against:,} of those not with the gold"
     )
+    if not is_most:
+        evidence += f"; where {whole(SURE)} agree, on {sure[1]:,} of {sum(sure):,}"
     elsewhere = len(values & {gold.strip() for gold in facts.golds})
     if elsewhere:
         evidence += f"; {elsewhere:,} of the answers are the gold of another problem"
     return finding("gold-contradicted", evidence, confident=of, against=int(against))
+
+
+def _contradicts_even_when_sure(agreed: int, against: int) -> bool:
+    """Return whether golds are wrong for some of the problems.
+
+    A model that is not up to a problem scatters; where nearly all its samples agree it is nearly always
+    right. Wrong golds contradict those answers as often as the others.
+    """
+    sure = agreed + against
+    return sure >= ENOUGH and against >= SURE_WRONG * sure and wilson(against, sure).low > SURE_WRONG / 2
 
 
 def _confident(answers: list[str | None]) -> str | None:
@@ -316,18 +239,23 @@ def four_bit_drift(facts: ProbeFacts) -> Finding | None:
 
 
 RULES: tuple[Rule, ...] = (
+    not_finite,
     sampling_degenerate,
+    sampling_distorted,
     truncated,
     never_stops,
+    reward_unrelated,
     reward_blind,
     reward_pays_wrong,
     rewards_cancel,
     outcome_outweighed,
+    reward_idle,
     gold_contradicted,
     skill_lost,
     over_warmed,
     saturated,
     too_hard,
+    tags_differ,
     no_format,
     format_inexact,
     shaping_only,

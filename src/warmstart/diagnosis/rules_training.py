@@ -12,7 +12,7 @@ import numpy as np
 
 from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.findings import Finding, explaining, finding
-from warmstart.diagnosis.rules_course import collapse, hacking, rate_too_large, rate_too_small
+from warmstart.diagnosis.rules_course import FIRST, SETTLED, collapse, hacking, rate_too_large, rate_too_small
 from warmstart.diagnosis.rules_plumbing import TOLERATED, UNDECIDED_BROKEN
 from warmstart.diagnosis.rules_probe import GATED, LIVE, RIGHT_MOST, RIGHT_RARE
 from warmstart.diagnosis.rules_writing import (
@@ -26,10 +26,6 @@ from warmstart.diagnosis.rules_writing import (
 from warmstart.diagnosis.window import TrainingWindow, mean
 from warmstart.diagnosis.wording import whole
 
-FIRST = 2
-"""Logged steps after which plumbing can be judged (research/users.md, triage)."""
-SETTLED = 5
-"""Logged steps after which rates can be judged: five steps of 16 groups of 8 are 640 completions."""
 ZERO_LOSS = 0.05
 """Below this mean loss users ask what is broken; healthy tiny runs scatter within ±0.02."""
 UNDECIDED_OFTEN = 0.05

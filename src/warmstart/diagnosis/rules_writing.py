@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
 from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.facts import Flags, ProbeFacts, mean
 from warmstart.diagnosis.findings import Finding, finding
+from warmstart.diagnosis.texts import closed_blocks
 from warmstart.diagnosis.wording import claim, count_of, whole
 from warmstart.estimates import wilson
 
@@ -26,12 +29,22 @@ healthy tiny runs the texts of a group are distinct by half. A shared seed makes
 COLD = 0.3
 """Below this temperature (or at top_k 1) equal completions are the sampler's doing: R1 and Qwen are sampled
 at 0.6 and above."""
+SPOILT = 0.2
+"""Points of format, or of right answers, that a sampler costs before it is to blame for what is written."""
 ENTROPY_GONE = 0.02
 """Nats per token. Healthy tiny runs have 0.05 … 0.6, trained models of billions of parameters 0.05 … 0.4."""
 TAGGED = 0.2
 """From this share of answer blocks on, the tags are in use."""
 ENOUGH = 10
 """Completions, or problems, below which a share is not worth a claim."""
+
+
+def not_finite(facts: ProbeFacts) -> Finding | None:
+    """Any completion the model gives no finite probability to."""
+    if not facts.not_finite:
+        return None
+    evidence = f"the model's own probabilities are no finite numbers in {count_of(facts.not_finite, facts.completions)} completions"
+    return finding("not-a-number", evidence, "load the weights anew, in float32 or bfloat16")
 
 
 def sampling_degenerate(facts: ProbeFacts) -> Finding | None:
@@ -57,6 +70,26 @@ def sampling_degenerate(facts: ProbeFacts) -> Finding | None:
         same=same,
         distinct=distinct,
     )
+
+
+def sampling_distorted(facts: ProbeFacts) -> Finding | None:
+    """The model's own distribution has clearly more of the format, or of right answers, than the sampler's."""
+    plain = facts.plain
+    if plain is None:
+        return None
+    for word, of_plain, flags in (
+        ("have the format", plain.format, facts.format_P_K),
+        ("are right anywhere", plain.right, facts.lenient_P_K == 1),
+    ):
+        now, own = wilson(int(flags.sum()), facts.completions), wilson(of_plain, plain.of)
+        if own.low > now.high and own.value > now.value + SPOILT:
+            return finding(
+                "sampling-distorted",
+                f"{count_of(int(flags.sum()), facts.completions)} completions {word} at temperature "
+                f"{facts.temperature:g} and repetition penalty {facts.repetition_penalty:g}; at temperature 1 "
+                f"and without a penalty {count_of(of_plain, plain.of)}",
+            )
+    return None
 
 
 def is_without_entropy(facts: ProbeFacts) -> bool:
@@ -124,17 +157,61 @@ def _cannot_end(facts: ProbeFacts) -> bool:
     return bool(end is not None and (end.is_untrained or is_improbable))
 
 
+def tags_differ(facts: ProbeFacts) -> Finding | None:
+    """The prompt speaks of other blocks than the rewards read, or the model writes others and never ours.
+
+    The model's own ``<think>`` counts as another block only where the prompt asks for it. A warning where
+    the format is common all the same.
+    """
+    ours = frozenset({facts.tags.reasoning.lower(), facts.tags.answer.lower()})
+    read = " and ".join((facts.tags.exact[0], facts.tags.exact[2]))
+    level = Severity.WARNING if float(facts.format_P_K.mean()) >= SAME else None
+    asked = _commonest(names for names in facts.tags_asked_P or () if not ours <= names)
+    if asked[1] >= SAME * facts.problems:
+        evidence = f"the prompt speaks of {_named(asked[0])}, and the rewards read {read}"
+        return finding("tags-differ", evidence, level=level)
+    judged = judged_completions(facts)
+    if (facts.answered_P_K & judged).sum() >= FORMAT_RARE * judged.sum():
+        return None
+    texts = [text for group in facts.texts for text in group]
+    chosen = [text for text, is_judged in zip(texts, judged.ravel(), strict=True) if is_judged]
+    used = _commonest(closed_blocks(text) - {"think"} - ours for text in chosen)
+    if len(chosen) < ENOUGH or used[1] < SAME * len(chosen):
+        return None
+    evidence = (
+        f"{count_of(used[1], len(chosen))} completions have {_named(used[0])}, and the rewards read {read}"
+    )
+    return finding("tags-differ", evidence, level=level)
+
+
+def _commonest(sets: Iterable[frozenset[str]]) -> tuple[frozenset[str], int]:
+    """Return the commonest set of names that is not empty, and how often it comes."""
+    counts = Counter(names for names in sets if names)
+    return counts.most_common(1)[0] if counts else (frozenset(), 0)
+
+
+def _named(names: frozenset[str]) -> str:
+    return " and ".join(f"<{name}>" for name in sorted(names))
+
+
 def no_format(facts: ProbeFacts) -> Finding | None:
     """(Nearly) no completion has an answer block, among those the cap did not cut."""
     judged = judged_completions(facts)
     of, used = int(judged.sum()), int((facts.answered_P_K & judged).sum())
     if of < ENOUGH or used >= FORMAT_RARE * of:
         return None
-    evidence = claim(used, of, "completions used the format")
+    evidence, advice = claim(used, of, "completions used the format"), None
     right = mean(np.where(judged, facts.lenient_P_K, np.nan))
     if right > 0:
         evidence += f"; {whole(right)} of them hold the right answer anyway"
-    return finding("no-format", evidence, used=used, of=of)
+    if facts.tags_asked_P is not None and facts.tags.answer.lower() not in frozenset().union(
+        *facts.tags_asked_P
+    ):
+        evidence += "; nothing in the prompt asks for it"
+        advice = (
+            f"say in the prompt to write {' and '.join(facts.tags.exact[::2])}, or warm the model up to it"
+        )
+    return finding("no-format", evidence, advice, used=used, of=of)
 
 
 def judged_completions(facts: ProbeFacts) -> Flags:

@@ -21,6 +21,7 @@ _ANSWER = re.compile(
     r"|^[ \t*]*(?:(?:so|thus|therefore|hence),?[ ])?(?:the[ ])?(?:final[ ])?answer(?:[ ]is|:)[ \t]*\S+",
     re.IGNORECASE | re.MULTILINE,
 )
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9_-]{0,30})>")
 _NEXT_TURN = re.compile(
     r"<\|im_start\|>|<\|im_end\|>|<\|endoftext\|>"
     r"|^(?:question|problem|user|human|assistant|q)[ \t]*(?::|\d|$)",
@@ -82,3 +83,11 @@ def runs_on(text: str, tags: Tags = DEFAULT_TAGS) -> bool:
         return True
     end = answer_end(text, tags)
     return end is not None and end <= EARLY * len(text)
+
+
+def closed_blocks(text: str) -> frozenset[str]:
+    """Return the names of the tags that a text both opens and closes, in small letters."""
+    found = {"": set[str](), "/": set[str]()}
+    for match in _TAG.finditer(text):
+        found[match[1]].add(match[2].lower())
+    return frozenset(found[""] & found["/"])

@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from warmstart.diagnosis.cause import Severity
-from warmstart.diagnosis.findings import CAUSES, Finding
+from warmstart.diagnosis.causes import CAUSES
+from warmstart.diagnosis.findings import Finding
 from warmstart.diagnosis.rules_probe import LIVE
 
 HOPELESS = 0.05

@@ -112,6 +112,7 @@ class TrainingWindow:
         group_size: Completions per problem and step.
         cap: Most tokens a completion may have; None if not known.
         usual_rate: Learning rate known to work for this model and method; None if not known.
+        peak_rate: The learning rate the run was given, before any schedule; None if not known.
         masks_truncated: Truncated completions are left out of the loss.
         evaluations: Held-out results, oldest first.
         rollouts: Statistics of the completions, oldest first.
@@ -129,6 +130,7 @@ class TrainingWindow:
     group_size: int = 8
     cap: int | None = None
     usual_rate: float | None = None
+    peak_rate: float | None = None
     masks_truncated: bool = False
     evaluations: tuple[Evaluation, ...] = ()
     rollouts: tuple[RolloutStats, ...] = ()
@@ -211,6 +213,21 @@ class TrainingWindow:
         right = mean(self.right_T[-self.window :])
         bounds = [self.now("live_share"), self.group_size * right, self.group_size * (1 - right)]
         return min((bound for bound in bounds if not math.isnan(bound)), default=math.nan)
+
+
+_KNOWN_RATES = ((1e6, 1.5e-3), (1.5e9, 1e-5))
+"""Parameters, and the rate of Adam that LoRA was seen to learn well with: docs/log.md; TRL, LoRA without
+regret (there hardly falling any more beyond)."""
+
+
+def usual_rate(parameters: int) -> float:
+    """Return the learning rate that is usual for GRPO with LoRA on a model of so many parameters.
+
+    Between the two sizes at which it is known, a power law; beyond them it stays.
+    """
+    (small, high), (large, low) = _KNOWN_RATES
+    place = (math.log(parameters) - math.log(small)) / (math.log(large) - math.log(small))
+    return float(high * (low / high) ** min(1.0, max(0.0, place)))
 
 
 def mean(values: Array) -> float:

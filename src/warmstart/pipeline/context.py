@@ -10,6 +10,7 @@ from warmstart.data import DataSplits, load
 from warmstart.models import load_tokenizer, most_positions
 from warmstart.pipeline.fitting import Fitting
 from warmstart.plan import Plan
+from warmstart.probe_settings import SAMPLED, ProbeSettings
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
 from warmstart.reward_files import reward_file
@@ -107,6 +108,27 @@ def exemplar(problems: list[Problem]) -> Problem:
         raise LookupError("no problem has a rationale to show")
     several = [problem for problem in worked if "\n" in str(problem.rationale)] or worked
     return min(several, key=lambda problem: (len(problem.question) + len(str(problem.rationale)), problem.id))
+
+
+def settings_of(recipe: Recipe) -> ProbeSettings:
+    """Return how a probe of the recipe samples: as its GRPO will."""
+    grpo, wanted = recipe.grpo, recipe.probe
+    extra = {**grpo.trl, **(grpo.trl.get("generation_kwargs") or {})}
+    sampled = {name: extra[name] for name in SAMPLED if name in extra}
+    return ProbeSettings(
+        **{
+            "problems": wanted.problems,
+            "completions": wanted.completions,
+            "group_size": grpo.group_size,
+            "largest_group": max(wanted.largest_group, grpo.group_size),
+            "cap": grpo.max_completion_tokens,
+            "temperature": grpo.temperature,
+            "top_p": grpo.top_p,
+            "batch_size": recipe.eval.batch_size,
+            "seed": recipe.seed,
+            **sampled,
+        }
+    )
 
 
 def load_splits(recipe: Recipe, say: Callable[[str], None] | None = None) -> DataSplits:

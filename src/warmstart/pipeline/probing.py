@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.config import Recipe
-from warmstart.diagnosis import Decision, Finding
+from warmstart.data import DataSplits
+from warmstart.data.overlap import find_overlap
+from warmstart.diagnosis import DataFacts, Decision, Finding, diagnose_data, told_twice
 from warmstart.diagnosis.verdict import HOPELESS
 from warmstart.errors import HopelessError
 from warmstart.models import load_merged, load_tokenizer, require_fit
-from warmstart.pipeline.context import Run, cured
+from warmstart.pipeline.climbing import LAST_RUNGS, climbed
+from warmstart.pipeline.context import Run, cured, settings_of
 from warmstart.plan import Plan, can_be_cured
 from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.probing import Probe, ProbeSettings, probe
@@ -23,22 +26,6 @@ from warmstart.templates import Prompter
 OUTCOME = "correctness_reward_func"
 MOST_PROBLEMS = 4
 """A probe without one right answer is widened up to this many times its size before it says STOP."""
-
-
-def settings_of(recipe: Recipe) -> ProbeSettings:
-    """Return how a probe of the recipe samples: as its GRPO will."""
-    grpo, wanted = recipe.grpo, recipe.probe
-    return ProbeSettings(
-        problems=wanted.problems,
-        completions=wanted.completions,
-        group_size=grpo.group_size,
-        largest_group=max(wanted.largest_group, grpo.group_size),
-        cap=grpo.max_completion_tokens,
-        temperature=grpo.temperature,
-        top_p=grpo.top_p,
-        batch_size=recipe.eval.batch_size,
-        seed=recipe.seed,
-    )
 
 
 def probe_problems(problems: list[Problem], count: int) -> list[Problem]:
@@ -108,7 +95,7 @@ def probe_stage(run: Run) -> dict[str, Any]:
     run.progress.say(found.diagnosis.headline())
     cures: list[dict[str, Any]] = []
     if recipe.probe.cure != "auto":
-        plan: Plan | None = Plan.forced(recipe)
+        plan: Plan | None = _forced(run, found)
     elif found.diagnosis.decision is Decision.GO:
         plan = Plan()
     else:
@@ -142,7 +129,7 @@ def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettin
     """Return the probe of the base; without one right answer it is widened until a bound can be said."""
     recipe = run.recipe
     require_fit(model, prompter.tokenizer)
-    plumbing = inspect_prompter(prompter, run.data.train[:8])
+    plumbing = [*inspect_prompter(prompter, run.data.train[:8]), *data_findings(run.data)]
     widest = min(MOST_PROBLEMS * settings.problems, len(run.data.train))
     while True:
         problems = probe_problems(run.data.train, settings.problems)
@@ -157,6 +144,30 @@ def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettin
         is_repaired = one.is_serious and one.code not in left
         run.progress.say(f"plumbing: {'repaired ' * is_repaired}{one.code}: {one.evidence}")
     return found
+
+
+def data_findings(splits: DataSplits) -> list[Finding]:
+    """Return what is amiss with the whole of the data: repeats, golds alike, held-out problems in training."""
+    overlap = find_overlap(splits.train, splits.eval)
+    told = [(problem.question, problem.gold) for problem in splits.train]
+    facts = DataFacts(
+        rows=len(told),
+        overlap=max(overlap.exact, overlap.normalised),
+        held_out=len(splits.eval),
+        **told_twice(told),
+    )
+    return diagnose_data(facts)
+
+
+def _forced(run: Run, found: Probe) -> Plan:
+    """Return the plan with the cure that the recipe names."""
+    name = run.recipe.probe.cure
+    if name not in LAST_RUNGS:
+        return Plan.forced(run.recipe)
+    plan = climbed(name, Plan(), found, run.data.train)
+    if plan is None:
+        run.progress.say(f"{name}: none would help, by what the probe has seen")
+    return plan or Plan()
 
 
 def _plan(

@@ -48,7 +48,7 @@ def grpo(run: Run) -> dict[str, Any]:
         check_every=every if kept_out else 0,
     )
     run.folder.drop_rollouts()
-    facts = train_grpo(
+    return train_grpo(
         model,
         prompter,
         problems,
@@ -72,8 +72,6 @@ def grpo(run: Run) -> dict[str, Any]:
         plan=RewardPlan(wanted.stage) if wanted.plan == "moves" else None,
         sampling=_sampling(run, problems) if wanted.problems == "adaptive" else None,
     )
-    run.folder.write_json(run.folder.events_path, watch.events)
-    return facts
 
 
 def _split(run: Run) -> tuple[list[Problem], list[Problem]]:

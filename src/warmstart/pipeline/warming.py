@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from warmstart.diagnosis import Decision
 from warmstart.errors import TrainingError
 from warmstart.models import add_adapter, load_base, load_merged
+from warmstart.pipeline.climbing import LAST_RUNGS, climbed, settings_under
 from warmstart.pipeline.contamination import look_for_overlap
-from warmstart.pipeline.context import Run
-from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, settings_of, stop
-from warmstart.plan import Plan
-from warmstart.probing import Probe
+from warmstart.pipeline.context import Run, settings_of
+from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, stop
+from warmstart.probing import Probe, ProbeSettings
 from warmstart.rates import rate_of
 from warmstart.records import Problem
 from warmstart.rollouts import generate
 from warmstart.templates import Prompter
 from warmstart.traces import worked_part
 from warmstart.training.checks import Checker
-from warmstart.training.sft import show_example, supervise, train_sft
+from warmstart.training.sft import show_example, supervise, supervised_log_probs, train_sft
 from warmstart.training.stop_rule import StopRule
 
 _GENTLER = 0.5
@@ -29,6 +31,8 @@ _GENTLER = 0.5
 _FEWEST_TRACES = 16
 """Fewer verified solutions than this are no warm start."""
 _HARMED = ("skill-lost", "over-warmed")
+_COMPARED = 8
+"""Rows whose tokens' probabilities are compared on the 4-bit and the full base."""
 
 
 def sft(run: Run) -> dict[str, Any]:
@@ -56,11 +60,11 @@ def sft(run: Run) -> dict[str, Any]:
             run.progress.say(f"{name}: not enough verified solutions")
             continue
         look_for_overlap(run, {"SFT targets": [(p.id, str(p.rationale)) for p in problems]})
-        facts = _train(run, problems, run.recipe.sft.learning_rate * gentleness)
+        facts, told = _train(run, problems, run.recipe.sft.learning_rate * gentleness)
         if first is None:
             # Nothing was probed before: the stage is used alone, and there is nothing to compare with.
             return facts | {"warm_start": name}
-        found = _probe_again(run, first, is_last_rung=number + 1 == len(attempts))
+        found = _probe_again(run, first, is_last_rung=number + 1 == len(attempts), told=told)
         keep(run, found)
         shown = name if gentleness == 1 else f"{name}, gentler"
         cures.append(cure_from(shown, first, found))
@@ -69,8 +73,8 @@ def sft(run: Run) -> dict[str, Any]:
         facts |= {"warm_start": shown, "verdict": str(found.diagnosis.decision)}
         if found.diagnosis.decision is Decision.GO:
             return facts
-    if found is not None:
-        found = _climb_on(run, found)
+    if found is not None and first is not None:
+        found = _climb_on(run, first, found, cures)
         if found.diagnosis.decision is Decision.STOP or found.facts.signal()["live_share"] == 0.0:
             stop(run, found)
     return facts
@@ -143,7 +147,15 @@ def self_traces(run: Run) -> list[Problem]:
     return traces
 
 
-def _train(run: Run, problems: list[Problem], learning_rate: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Told:
+    """Rows of SFT, and what the model that was trained says of their supervised tokens, in nats."""
+
+    rows: list[dict[str, list[int]]]
+    log_probs: torch.Tensor
+
+
+def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dict[str, Any], _Told | None]:
     recipe, prompter = run.recipe, run.prompter(run.plan)
     wanted = recipe.sft
     longest = recipe.grpo.max_completion_tokens + max(len(prompter.prompt_ids(p.question)) for p in problems)
@@ -159,8 +171,9 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> dict[str,
         dtype=recipe.model.dtype,
         quantization=wanted.quantization,
     )
+    model = fresh_adapter(run, base)
     facts = train_sft(
-        fresh_adapter(run, base),
+        model,
         prompter,
         supervised.rows,
         folder=run.folder.warmup_adapter,
@@ -176,9 +189,11 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> dict[str,
         sink=run.folder.append_metrics,
         stop=_stop_rule(run, prompter),
     )
-    del base
+    rows = supervised.rows[:_COMPARED]
+    told = None if wanted.quantization == "none" else _Told(rows, supervised_log_probs(model, rows))
+    del base, model
     gc.collect()
-    return facts | {"cut": supervised.cut, "template_changes": list(prompter.changes)}
+    return facts | {"cut": supervised.cut, "template_changes": list(prompter.changes)}, told
 
 
 def _stop_rule(run: Run, prompter: Prompter) -> StopRule | None:
@@ -215,56 +230,57 @@ def fresh_adapter(run: Run, base: Any) -> Any:  # noqa: ANN401
     )
 
 
-def _probe_again(run: Run, first: dict[str, Any], *, is_last_rung: bool) -> Probe:
+def _probe_again(
+    run: Run,
+    first: dict[str, Any],
+    *,
+    is_last_rung: bool,
+    told: _Told | None = None,
+    problems: list[Problem] | None = None,
+    settings: ProbeSettings | None = None,
+) -> Probe:
     """Return the probe of the warmed model on the unquantised base, which is what GRPO trains."""
     recipe = run.recipe
     model = load_merged(
         recipe.model.name, run.folder.warmup_adapter, revision=recipe.model.revision, dtype=recipe.model.dtype
     )
-    settings = settings_of(recipe)
+    settings = settings or settings_of(recipe)
+    gap = None
+    if told is not None:
+        gap = float((supervised_log_probs(model, told.rows) - told.log_probs).abs().mean())
     return probe_model(
         run,
         model,
         run.prompter(run.plan),
-        probe_problems(run.data.train, settings.problems),
+        probe_problems(run.data.train if problems is None else problems, settings.problems),
         settings,
         stage="warmup",
         is_last_rung=is_last_rung,
         is_warmed=True,
         lenient_before=rate_of(first["rates"]["lenient"], first["problems"]),
+        four_bit_gap=gap,
     )
 
 
-def _climb_on(run: Run, found: Probe) -> Probe:
-    """Try the last rungs on what was measured: easier problems, then larger groups."""
-    plan, facts = run.plan, found.facts
-    problems = {p.id: p for p in run.data.train}
-    by_steps: dict[int, list[tuple[int, int]]] = {}
-    for name, counts in found.solve_rates.items():
-        steps = problems[name].steps
-        if steps is not None:
-            by_steps.setdefault(steps, []).append(counts)
-    easier = _easier(by_steps)
-    if easier is not None:
-        run.progress.say(f"cure easier-problems: problems of at most {easier} steps, where right answers are")
-        plan = replace(plan, most_steps=easier)
-    larger = next(
-        (f.group_size for f in found.forecasts if f.live >= 0.2 and f.group_size > facts.group_size), None
-    )
-    if larger is not None and larger <= found.settings.largest_group:
-        run.progress.say(
-            f"cure larger-groups: {larger} completions per problem instead of {facts.group_size}"
+def _climb_on(run: Run, first: dict[str, Any], found: Probe, cures: list[dict[str, Any]]) -> Probe:
+    """Try the last rungs, each probed again: easier problems, then larger groups; the first GO is enough."""
+    for name in LAST_RUNGS:
+        plan = climbed(name, run.plan, found, run.data.train)
+        if plan is None:
+            continue
+        run.folder.write_json(run.folder.plan_path, plan.to_dict())
+        after = _probe_again(
+            run,
+            first,
+            is_last_rung=True,
+            problems=run.training_problems(),
+            settings=settings_under(run.recipe, plan),
         )
-        plan = replace(plan, group_size=larger)
-    run.folder.write_json(run.folder.plan_path, Plan.to_dict(plan))
+        keep(run, after)
+        cures.append(cure(name, found, after))
+        run.progress.say(say_cure(cures[-1]))
+        run.folder.write_json(run.folder.cures_path, cures)
+        found = after
+        if found.diagnosis.decision is Decision.GO:
+            break
     return found
-
-
-def _easier(by_steps: dict[int, list[tuple[int, int]]]) -> int | None:
-    """Return the most steps at which at least a tenth of the completions are right, if some have more."""
-    rates = {
-        steps: sum(right for right, _ in counts) / max(1, sum(of for _, of in counts))
-        for steps, counts in by_steps.items()
-    }
-    solved = [steps for steps, rate in rates.items() if rate >= 0.1]
-    return max(solved) if solved and max(solved) < max(rates) else None

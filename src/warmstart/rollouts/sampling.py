@@ -98,5 +98,6 @@ def pick(
             probs = torch.softmax(processors(history_B_T, log_probs), dim=-1)
         mass = probs.double().cumsum(dim=-1)
         wanted = (draws_B * _BELOW_ONE).unsqueeze(-1) * mass[:, -1:]
-        tokens = torch.searchsorted(mass, wanted, right=True).squeeze(-1)
+        # A mass that is no number has no place for a draw; the log-probability says so.
+        tokens = torch.searchsorted(mass, wanted, right=True).squeeze(-1).clamp(max=mass.shape[-1] - 1)
     return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy

@@ -47,6 +47,9 @@ def generate(
     samples: int = 1,
     temperature: float = 0.0,
     top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     max_tokens: int,
     batch_size: int,
     seed: int = 0,
@@ -60,8 +63,11 @@ def generate(
         tokenizer: Decodes the completions and names the stop tokens.
         prompts: Token ids.
         samples: Completions per prompt.
-        temperature: 0 is greedy; otherwise the whole distribution is sampled (no top-k).
+        temperature: 0 is greedy.
         top_p: Nucleus sampling; 1 switches it off.
+        top_k: 0 switches it off.
+        min_p: None switches it off.
+        repetition_penalty: 1 switches it off.
         max_tokens: The cap; a completion that reaches it is not finished.
         batch_size: Completions generated at once.
         seed: Every completion has random draws of its own, keyed by seed, prompt and sample index.
@@ -69,7 +75,7 @@ def generate(
         on_progress: Called with the number of completions of each batch.
     """
     stops = stop_ids(model, tokenizer)
-    sampling = Sampling(temperature=temperature, top_p=top_p)
+    sampling = Sampling(temperature, top_p, top_k, min_p, repetition_penalty)
     # Rows of like length together, so that little is spent on padding; a prompt's samples stay together.
     rows = [
         (index, sample)

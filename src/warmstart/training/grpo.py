@@ -144,7 +144,8 @@ def train_grpo(
     def count(line: dict[str, Any]) -> None:
         nonlocal generated
         generated += line.get("generated_tokens", 0)
-        sink(line)
+        said = [] if watch is None else watch.said_at(line["step"])
+        sink(line | {"events": said} if said else line)
 
     def keep(step: int, rows: list[dict[str, Any]]) -> None:
         on_rollouts(step, rows)
@@ -161,8 +162,9 @@ def train_grpo(
             processing_class=prompter.tokenizer,
             callbacks=[
                 FiniteOnly("grpo", progress.say),
-                Metrics("grpo", task, count),
+                # The watch judges a step before its line is written: what it says stands in the line.
                 *([] if watch is None else [watch]),
+                Metrics("grpo", task, count),
             ],
             signal=SignalConfig(
                 outcome=outcome,

@@ -20,6 +20,8 @@ TOKEN_DIVISOR = ("dapo", "cispo", "vespo")
 """Loss types divided by the token count of the whole generation batch, which TRL hands over."""
 ROW_DIVISOR = ("grpo", "dr_grpo", "sapo", "luspo")
 """Loss types divided by the number of rows in the micro-batch."""
+_SAME = 1e-6
+"""Rewards that differ by less are equal, as in `learning_signal`."""
 
 
 def why_not(args: Any, *, has_auxiliary_loss: bool) -> str | None:  # noqa: ANN401
@@ -41,6 +43,20 @@ def why_not(args: Any, *, has_auxiliary_loss: bool) -> str | None:  # noqa: ANN4
     if args.loss_type not in (*TOKEN_DIVISOR, *ROW_DIVISOR):
         return f"loss_type={args.loss_type!r} divides by the tokens of each micro-batch"
     return None
+
+
+def dead_rows(totals_B: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Return which rows are in groups whose known totals are all the same; NaN is unknown.
+
+    Their advantage is 0 by definition. Computed, it is not always: the mean of eight times 0.35 in float32 can
+    miss 0.35 by a digit, and divided by a spread as small that is an advantage of 3e-4, which Adam, where there
+    is no other gradient, makes into a step of full size.
+    """
+    groups = totals_B.view(-1, group_size)
+    known = ~torch.isnan(groups)
+    low = torch.where(known, groups, torch.inf).amin(dim=1)
+    high = torch.where(known, groups, -torch.inf).amax(dim=1)
+    return (high - low <= _SAME).repeat_interleave(group_size)
 
 
 def live_rows(advantages_B: torch.Tensor, group_of_B: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from warmstart.batching import plan_batches
 from warmstart.errors import DataError, TrainingError
 from warmstart.grading import grade
-from warmstart.models import trainable_parameters
+from warmstart.models import evaluating, trainable_parameters
 from warmstart.records import Problem, Verdict
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
@@ -182,6 +182,19 @@ def train_sft(
         "trained_tokens": round(supervised / len(rows) * result.global_step * batch_size),
         "checks": [] if stop is None else [asdict(check) for check in stop.checks],
     }
+
+
+@torch.no_grad()
+def supervised_log_probs(model: Any, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:  # noqa: ANN401
+    """Return the log-probability of every supervised token of the rows, one after the other, in nats."""
+    found = []
+    with evaluating(model):
+        for row in rows:
+            start = row["labels"].count(_IGNORED)
+            ids = torch.tensor([row["input_ids"]], device=model.device)
+            log_probs = torch.log_softmax(model(input_ids=ids).logits[0, start - 1 : -1].float(), dim=-1)
+            found.append(log_probs.gather(1, ids[0, start:, None]).squeeze(1).cpu())
+    return torch.cat(found)
 
 
 def check_rows(prompter: Prompter, rows: Sequence[dict[str, list[int]]]) -> None:

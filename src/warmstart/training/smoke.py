@@ -6,6 +6,8 @@ and no reward, so that what it finds is plumbing: a frozen adapter, masked token
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ from warmstart.reward_calls import RewardFunction, call_rewards
 def smoke_step(
     trainer: trl.GRPOTrainer, prompt_ids: Sequence[int], good: Sequence[int], bad: Sequence[int]
 ) -> SmokeFacts:
-    """Return what one step of plain gradient descent with advantages ±1 does; the weights are put back.
+    """Return what one step of the trainer's optimiser with advantages ±1 does; the weights are put back.
 
     Args:
         trainer: A `trl.GRPOTrainer` (or ours) before its first step.
@@ -40,17 +42,19 @@ def smoke_step(
     if loss.requires_grad:
         loss.backward()
     gradients = {name: p.grad for name, p in trainable if p.grad is not None}
-    rate = trainer.args.learning_rate
-    change = max((float((rate * g).abs().max()) for g in gradients.values()), default=0.0)
+    rate, norm = trainer.args.learning_rate, _norm(gradients.values())
     facts = SmokeFacts(
         trainable=sum(p.numel() for _, p in trainable),
+        trainable_lora_b=_lora_b(model),
         supervised_tokens=int(inputs["completion_mask"].sum()),
-        grad_norm=_norm(gradients.values()),
+        grad_norm=norm,
         grad_norm_lora_b=_norm(g for name, g in gradients.items() if "lora_B" in name),
-        largest_change=change,
+        largest_change=_moved(trainer, [p for _, p in trainable], norm),
         loss=value,
         learning_rate=rate,
+        max_grad_norm=trainer.args.max_grad_norm,
         has_checkpointing=bool(trainer.args.gradient_checkpointing),
+        inputs_require_grad=_inputs_require_grad(model, inputs["prompt_ids"]),
     )
     model.zero_grad(set_to_none=True)
     trainer._metrics["train"].clear()
@@ -81,6 +85,40 @@ def _inputs(
         "advantages": torch.tensor([1.0, -1.0], device=device),
         "num_items_in_batch": torch.tensor(float(sum(map(sum, mask))), device=device),
     }
+
+
+def _moved(trainer: trl.GRPOTrainer, trainable: Sequence[torch.nn.Parameter], norm: float) -> float:
+    """Return the largest change of a weight by the trainer's own optimiser; weights and optimiser come back.
+
+    The gradient is clipped first, as the trainer clips it: Adam's step is of the size of the rate, unless
+    what is left of the gradient is small beside its epsilon.
+    """
+    before = [p.detach().clone() for p in trainable]
+    limit, given = trainer.args.max_grad_norm, trainer.optimizer
+    if limit and math.isfinite(norm):
+        torch.nn.utils.clip_grad_norm_([p for p in trainable if p.grad is not None], limit)
+    optimizer = trainer.create_optimizer() if given is None else given
+    state = copy.deepcopy(optimizer.state_dict())
+    optimizer.step()
+    moved = [(p.detach() - old).abs().max() for p, old in zip(trainable, before, strict=True)]
+    change = float(torch.stack(moved).max()) if moved else 0.0
+    with torch.no_grad():
+        for p, old in zip(trainable, before, strict=True):
+            p.copy_(old)
+    optimizer.load_state_dict(state)
+    trainer.optimizer = given
+    return change
+
+
+def _lora_b(model: torch.nn.Module) -> int | None:
+    """Return how many numbers of LoRA's B matrices are trained; None without LoRA."""
+    found = [p for name, p in model.named_parameters() if "lora_B" in name]
+    return sum(p.numel() for p in found if p.requires_grad) if found else None
+
+
+def _inputs_require_grad(model: Any, ids: torch.Tensor) -> bool:  # noqa: ANN401
+    """Return whether what the first layer gets can carry a gradient, as checkpointing needs it."""
+    return bool(model.get_input_embeddings()(ids[:1]).requires_grad)
 
 
 def _norm(gradients: Any) -> float:  # noqa: ANN401

@@ -5,6 +5,7 @@ It owns no training loop. What it overrides, and why:
 _get_train_sampler                  problems whose group is likely to be mixed
 _generate_single_turn               rollouts with the adapter merged, prompts computed once
 _calculate_rewards                  undecided rows, the outcome gate, live and dead groups, the rollout log
+_generate_and_score_completions     an advantage of exactly 0 in dead groups
 _prepare_inputs                     live rows only
 _get_per_token_logps_and_entropies  the prompt of a group computed once
 
@@ -72,6 +73,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self._pending_rollouts: list[dict[str, Any]] = []
         self._decoded: list[Decoded] | None = None
         self._buffered_inputs: list[live_rows.Batch] | None = None
+        self._dead_rows: torch.Tensor | None = None
         self.problems = SamplerKeeper()
         sampling, why_not = (
             self.signal.sampling,
@@ -223,6 +225,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             self._advance(rewards, outcome)
         if self.signal.outcome is not None and self.signal.gate and (plan is None or plan.is_gated):
             rewards = self._gated(rewards, outcome)
+        self._dead_rows = live_rows.dead_rows(self._totals(rewards), self.num_generations)
         self._record("time/score_s", time.perf_counter() - started)
         return rewards
 
@@ -306,6 +309,15 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         )
 
     # -- the update ------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:  # noqa: ANN401
+        self._dead_rows = None
+        scored = super()._generate_and_score_completions(inputs)
+        if self._dead_rows is not None:
+            rows = scored["advantages"].shape[0]
+            first = self.accelerator.process_index * rows
+            scored["advantages"][self._dead_rows[first : first + rows]] = 0.0
+        return scored
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:  # noqa: ANN401
         every = self.args.steps_per_generation * self.num_iterations

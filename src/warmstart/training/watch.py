@@ -26,6 +26,7 @@ from warmstart.diagnosis import (
     Severity,
     TrainingWindow,
     diagnose_training,
+    usual_rate,
 )
 from warmstart.estimates import percent
 from warmstart.tags import DEFAULT_TAGS, Tags
@@ -72,7 +73,6 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         format_max: What it pays.
         tags: The answer format.
         say: Gets each line.
-        on_event: Gets each finding as a value.
         stop: End the run on hopeless findings; False only warns.
         checker: Measures the model on problems that are not trained on, graded apart from the rewards.
         check_every: Steps between those measurements; 0 for none.
@@ -87,7 +87,6 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         format_max: float = 0.5,
         tags: Tags = DEFAULT_TAGS,
         say: Callable[[str], None] = print,
-        on_event: Callable[[Event], None] | None = None,
         stop: bool = True,
         checker: Checker | None = None,
         check_every: int = 0,
@@ -102,7 +101,6 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         }
         self._tags = tags
         self._say = say
-        self._on_event = on_event
         self._stop = stop
         self._checker = checker
         self._check_every = check_every
@@ -162,13 +160,20 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         return rewarded
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,  # noqa: ANN401
+        **kwargs: object,
     ) -> None:
-        """Note what the run samples with."""
+        """Note what the run samples and learns with."""
         self._known |= {
             "group_size": getattr(args, "num_generations", 8),
             "cap": getattr(args, "max_completion_length", None),
             "masks_truncated": getattr(args, "mask_truncated_completions", False),
+            "peak_rate": args.learning_rate,
+            "usual_rate": usual_rate(model.num_parameters()) if isinstance(model, PeftModel) else None,
         }
 
     def on_step_end(
@@ -217,7 +222,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             **self._known,
         )
         found = diagnose_training(window)
-        codes = {one.code for one in found}
+        codes = {one.code for one in found if one.is_serious}
         self._held = {one.code: self._held.get(one.code, 0) + 1 for one in found}
         for one in found:
             self._tell(one, state.global_step, window.window)
@@ -226,16 +231,36 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         ]
         if self._stop and ending:
             self._say(f"stopped at step {state.global_step}: {ending[0].evidence}; {ending[0].advice}")
-            if codes & ROLLS_BACK:
-                self.restore_best(model)
+            kept = self.restore_best(model) if codes & ROLLS_BACK else None
+            self.events.append(
+                {
+                    "step": state.global_step,
+                    "code": ending[0].code,
+                    "severity": "stop",
+                    "evidence": f"held for {self._held[ending[0].code]} steps: training was stopped",
+                    "advice": "the last adapter is kept"
+                    if kept is None
+                    else f"the adapter of step {kept} is put back",
+                }
+            )
             control.should_training_stop = True
 
-    def restore_best(self, model: Any) -> None:  # noqa: ANN401
-        """Put back the adapter of the best steps, if there were better ones."""
-        if self._best is not None and isinstance(model, PeftModel):
-            _, step, adapter = self._best
-            self._say(f"the adapter of step {step} is put back")
-            set_peft_model_state_dict(model, adapter)
+    def said_at(self, step: int) -> list[Event]:
+        """Return what was said at a step, without its number: the ``events`` of its line in metrics.jsonl."""
+        return [
+            {key: value for key, value in event.items() if key != "step"}
+            for event in self.events
+            if event["step"] == step
+        ]
+
+    def restore_best(self, model: Any) -> int | None:  # noqa: ANN401
+        """Put back the adapter of the best steps, if there were better ones, and return their step."""
+        if self._best is None or not isinstance(model, PeftModel):
+            return None
+        _, step, adapter = self._best
+        self._say(f"the adapter of step {step} is put back")
+        set_peft_model_state_dict(model, adapter)
+        return step
 
     def _remember(self, model: Any, step: int) -> None:  # noqa: ANN401
         recent = [line.get("rewards", {}).get(self._known["outcome"]) for line in self._lines[-STEADY:]]
@@ -268,8 +293,6 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             "advice": one.advice,
         }
         self.events.append(event)
-        if self._on_event is not None:
-            self._on_event(event)
         if one.severity is Severity.NOTE:
             self._say(f"step {step}: {one.evidence}")
         else:
