@@ -18,7 +18,7 @@ BLIND = 0.5
 """From this share of right answers unpaid on, where the reward has an answer to read, it is blind."""
 BLIND_WARN = 0.05
 """Share of right answers in the strict format that may go unpaid (research/users.md, triage 5)."""
-PAID_MOST = 0.7
+PAID_MOST = 0.85
 """From this share of right answers paid on, the reward does follow the answers."""
 NO_LEAD = 0.1
 """A share of right answers paid that lies no more than this above that of wrong ones is no lead."""
@@ -72,7 +72,7 @@ def reward_unrelated(facts: ProbeFacts) -> Finding | None:
     among_right, among_wrong = wilson(of_right, rights), wilson(of_wrong, wrongs)
     if among_right.value >= PAID_MOST or among_wrong.value < PAYS_WRONG:
         return None
-    if among_right.low > among_wrong.value or among_right.value > among_wrong.value + NO_LEAD:
+    if among_right.value > among_wrong.value + NO_LEAD:
         return None
     return finding(
         "reward-unrelated",
