@@ -81,9 +81,7 @@ def plot(found: dict[str, list[Counted]], path: Path) -> None:
         mean = [statistics.mean(shares) for shares in zip(*(run.mixed for run in runs), strict=True)]
         points = [statistics.mean(mean[at : at + WINDOW]) for at in range(0, len(mean), WINDOW)]
         axes.plot([at * WINDOW + WINDOW / 2 for at in range(len(points))], points, marker="o", label=arm)
-    axes.set(
-        xlabel="update", ylabel="share of completions\nin groups of mixed verdicts", ylim=(0, 1)
-    )
+    axes.set(xlabel="update", ylabel="share of completions\nin groups of mixed verdicts", ylim=(0, 1))
     axes.legend()
     figure.savefig(path, dpi=120)
 
@@ -116,7 +114,11 @@ def main() -> int:
         shares = [statistics.mean(run.mixed) for run in runs]
         means[arm] = statistics.mean(shares)
         asked = ", ".join(str(len(run.problems)) for run in runs)
-        print(f"| {arm} | " + " | ".join(f"{share:.0%}" for share in shares) + f" | {means[arm]:.0%} | {asked} |")
+        print(
+            f"| {arm} | "
+            + " | ".join(f"{share:.0%}" for share in shares)
+            + f" | {means[arm]:.0%} | {asked} |"
+        )
     print(f"\nwarmstart: {means['warmstart'] / means['stock']:.2f} × stock")
     if arguments.run is not None:
         probe = json.loads((arguments.run / "probe" / "warmup.json").read_text())

@@ -28,10 +28,18 @@ gave more mixed groups (0.72 of them, against 0.63 and by chance 0.55) and taugh
 kinds of problems (docs/log.md)."""
 FLOOR = 0.02
 """Added to P(live), so that every problem is asked again some day."""
+REPLAYED = 0.5
+"""Share of the draw that goes to problems whose answers so far were mixed, once they have rested: of them it is
+known that they are live, of the others it is guessed (docs/log.md)."""
+KNOWN_LIVE = 0.7
+"""P(live) from which a problem that was answered counts as known to be live."""
 _POOLED = 16.0
 """Completions' worth of belief that a stratum is like all the others."""
 _CLOSEST, _WIDEST = 0.05, 0.8
 """Bounds of the correlation of answers within a problem, which says how different problems are."""
+
+_LAST_RESORT = 1e-12
+"""The weight of a problem that is drawn only when the others do not suffice."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -120,7 +128,8 @@ class Posterior:
         """Return the posterior that knows of the draw, and ``count`` different problems for the next step.
 
         The chance of a problem is in proportion to (P(live) + `FLOOR`) to the power of `SHARPNESS`; those
-        asked within `REST` steps come only when there are not enough others.
+        asked within `REST` steps come only when there are not enough others. Problems known to be live are
+        lifted together to the share `REPLAYED`, if theirs is smaller; the others are explored.
 
         Raises:
             ValueError: If there are fewer problems than ``count``.
@@ -130,9 +139,14 @@ class Posterior:
             raise ValueError(f"{count} different problems are wanted and there are {total}")
         random = np.random.default_rng([seed, self.step])
         step = self.step + 1
+        live = self.live(group_size)
         rests = (self.asked_N > 0) & (step - self.asked_N <= REST)
-        chance = np.where(rests, 1e-12, (self.live(group_size) + FLOOR) ** SHARPNESS)
-        drawn = random.choice(total, count, replace=False, p=chance / chance.sum()).tolist()
+        weight = np.where(rests, _LAST_RESORT, (live + FLOOR) ** SHARPNESS)
+        known = (self.of_N > 0) & ~rests & (live >= KNOWN_LIVE)
+        if known.any():
+            others = REPLAYED / (1 - REPLAYED) * weight[~known].sum()
+            weight[known] *= max(1.0, others / weight[known].sum())
+        drawn = random.choice(total, count, replace=False, p=weight / weight.sum()).tolist()
         asked_N = self.asked_N.copy()
         asked_N[drawn] = step
         return replace(self, asked_N=asked_N, step=step), drawn
