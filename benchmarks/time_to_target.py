@@ -1,6 +1,6 @@
 """Seconds to the accuracy that stock TRL has after 300 updates: stock warm and warmstart, three seeds.
 
-    python benchmarks/time_to_target.py --out DIR [--short]
+    python benchmarks/time_to_target.py --out DIR [--arm ARM] [--seed SEED]
 
 Stock warm is TRL as it is: `SFTTrainer` on the data's rationales, then `GRPOTrainer` for 300 updates.
 warmstart is what `warmstart run` does: probe, cures, the self warm start, then its own `GRPOTrainer`.
@@ -8,7 +8,7 @@ Both have the same base, problems, rewards, LoRA, group size, batch and temperat
 rate is the best of four after 100 updates on a seed of its own. The target of a seed is stock warm's
 strict accuracy after 300 updates (500 held-out problems, 4 samples at temperature 1); warmstart is there
 at the first of two consecutive evaluations above it. Evaluation is left out of the time, the warm-up is not.
-Stock cold, the same trainer from the base itself, runs for 50 updates to show its gradient.
+Stock cold, the same trainer from the base itself, runs for 50 updates at one rate to show its gradient.
 
 The whole takes hours. Every part is a file in DIR and is not run again when it is there, so the same
 command goes on; `--arm` and `--seed` run one part. Times are taken on one thread (OMP_NUM_THREADS is set
@@ -24,7 +24,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,15 @@ RATES = (5e-4, 1e-3, 1.5e-3, 2.5e-3)
 SEEDS = (0, 1, 2)
 TUNING_SEED = 9
 TRAIN_PROBLEMS, HELD_OUT, SAMPLES = 4000, 500, 4
-STOCK_UPDATES, OUR_UPDATES, TUNING_UPDATES, COLD_UPDATES = 300, 200, 100, 50
-SETTING = Setting(
-    Path(), problems_per_step=8, group_size=8, micro_batch=32, max_tokens=112, schedule="linear"
-)
+UPDATES = {"stock": 300, "warmstart": 100, "cold": 50}
+EVERY = {"stock": 100, "warmstart": 5, "cold": 50}
+"""Updates between two evaluations."""
+TUNING_UPDATES = 100
+OUR_SFT_STEPS = 260
+"""Twice the recipe's: time counts here, and the verified solutions of the model are the cheapest teacher."""
+MICRO_BATCH = {"stock": 32, "warmstart": 16, "cold": 32}
+"""The fastest for each arm among 8 to 64."""
+SETTING = Setting(Path(), problems_per_step=8, group_size=8, max_tokens=112, schedule="linear")
 
 
 @dataclass
@@ -82,6 +88,8 @@ class Course(TrainerCallback):  # type: ignore[misc]
     held_out: Sequence[Problem]
     every: int
     clock: Clock
+    target: float = 1.0
+    """Two evaluations in a row above it end the run."""
     points: list[dict[str, float]] = field(default_factory=list)
     logs: list[dict[str, float]] = field(default_factory=list)
 
@@ -96,6 +104,7 @@ class Course(TrainerCallback):  # type: ignore[misc]
             self.points.append(
                 {"update": state.global_step, **asdict(self.clock), **measured(model, self.held_out)}
             )
+            control.should_training_stop = reached(self.points, self.target) is not None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: object) -> None:  # noqa: ANN401
         """Keep the line of a step."""
@@ -182,6 +191,8 @@ def our_warm(seed: int, folder: Path) -> Clock:
             "eval.samples=0",
             "eval.unseen_problems=0",
             "sft.quantization=none",
+            f"sft.steps={OUR_SFT_STEPS}",
+            f"sft.check_every={OUR_SFT_STEPS // 2}",
             f"data.train_problems={TRAIN_PROBLEMS}",
         ],
     )
@@ -192,35 +203,37 @@ def our_warm(seed: int, folder: Path) -> Clock:
     return clock
 
 
-def train(
-    arm: str, seed: int, rate: float, *, updates: int, every: int, out: Path, adapter: Path | None
-) -> dict[str, Any]:
-    """Train an arm and return its course."""
-    clock = Clock()
-    if adapter is None:
-        adapter = out / f"{arm}-{seed}-warm"
-        warmed = out / f"{arm}-{seed}-warm.json"
-        if not warmed.exists():
-            found = stock_warm(seed, adapter) if arm == "stock" else our_warm(seed, adapter)
-            warmed.write_text(json.dumps(asdict(found)))
-        clock = Clock(**json.loads(warmed.read_text()))
-        model = continue_adapter(load_base("tiny"), adapter)
-    else:
-        model = add_adapter(
+def warmed(arm: str, seed: int, out: Path) -> tuple[Any, Clock]:
+    """Return the arm's model before GRPO, and the time that making it took; a warm-up is done once."""
+    if arm == "cold":
+        fresh = add_adapter(
             load_base("tiny"), rank=16, alpha=32, dropout=0.0, target_modules="all-linear", seed=seed
         )
+        return fresh, Clock()
+    adapter, spent = out / f"{arm}-{seed}-warm", out / f"{arm}-{seed}-warm.json"
+    if not spent.exists():
+        clock = stock_warm(seed, adapter) if arm == "stock" else our_warm(seed, adapter)
+        spent.write_text(json.dumps(asdict(clock)))
+    return continue_adapter(load_base("tiny"), adapter), Clock(**json.loads(spent.read_text()))
+
+
+def train(
+    arm: str, seed: int, rate: float, *, updates: int, every: int, out: Path, target: float = 1.0
+) -> dict[str, Any]:
+    """Train an arm, until it is above the target or has made its updates, and return its course."""
+    model, clock = warmed(arm, seed, out)
     warm = asdict(clock)
     problems, held_out = problems_for(seed)
-    course = Course(held_out, every, clock)
-    start = [] if every == updates else [{"update": 0, **warm, **measured(model, held_out)}]
+    course = Course(held_out, every, clock, target)
+    if every < updates:
+        course.points.append({"update": 0, **warm, **measured(model, held_out)})
     trainer = trainer_of(
-        "stock" if arm != "warmstart" else arm,
-        Setting(**{**asdict(SETTING), "learning_rate": rate, "seed": seed}),
+        "warmstart" if arm == "warmstart" else "stock",
+        replace(SETTING, learning_rate=rate, seed=seed, micro_batch=MICRO_BATCH[arm]),
         rows_of(problems),
         steps=updates,
         callbacks=[course],
         model=model,
-        reward_weights=[1.0, 1.0],
         signal=SignalConfig(
             outcome=OUTCOME, sampling=ProblemSampling(strata=[(p.family, p.steps) for p in problems])
         ),
@@ -231,7 +244,7 @@ def train(
         "seed": seed,
         "rate": rate,
         "warm": warm,
-        "points": [*start, *course.points],
+        "points": course.points,
         "logs": course.logs,
     }
 
@@ -263,11 +276,73 @@ def best_rate(out: Path, arm: str) -> float:
             rate=rate,
             updates=TUNING_UPDATES,
             every=TUNING_UPDATES,
-            adapter=None,
         )
         for rate in RATES
     ]
     return float(max(tried, key=lambda course: course["points"][-1]["strict"])["rate"])
+
+
+def last_strict(out: Path, seed: int) -> float:
+    """Return the strict accuracy that stock warm ended with.
+
+    Raises:
+        FileNotFoundError: If that part was not run yet.
+    """
+    return float(json.loads((out / f"stock-{seed}.json").read_text())["points"][-1]["strict"])
+
+
+def reached(points: Sequence[dict[str, float]], target: float) -> dict[str, float] | None:
+    """Return the first of two points in a row whose strict accuracy is above the target, or None."""
+    for first, second in pairwise(points):
+        if min(first["strict"], second["strict"]) > target:
+            return dict(first)
+    return None
+
+
+def table(stock: dict[int, dict[str, Any]], ours: dict[int, dict[str, Any]]) -> str:
+    """Return the table of the seeds that both arms have run."""
+    lines = [
+        "| seed | stock after its warm-up | stock after 300 updates | stock s | warmstart after its warm-up "
+        "| above at update | warmstart s | ratio, wall | ratio, processor |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for seed in sorted(stock.keys() & ours.keys()):
+        start, end = stock[seed]["points"][0], stock[seed]["points"][-1]
+        there = reached(ours[seed]["points"], end["strict"])
+        told = (
+            f"{there['update']} | {there['wall_s']:.0f} | {end['wall_s'] / there['wall_s']:.1f} × "
+            f"| {end['cpu_s'] / there['cpu_s']:.1f} ×"
+            if there
+            else "never | | | "
+        )
+        lines.append(
+            f"| {seed} | {start['strict']:.1%} | {end['strict']:.1%} | {end['wall_s']:.0f} "
+            f"| {ours[seed]['points'][0]['strict']:.1%} | {told} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(stock: dict[int, dict[str, Any]], ours: dict[int, dict[str, Any]], path: Path) -> None:
+    """Draw the strict accuracy of both arms over the seconds, a line for each seed."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    for courses, name, colour in ((stock, "stock TRL", "C0"), (ours, "warmstart", "C1")):
+        for index, course in enumerate(courses.values()):
+            points = course["points"]
+            axes.plot(
+                [point["wall_s"] for point in points],
+                [point["strict"] for point in points],
+                color=colour,
+                marker=".",
+                label=name if index == 0 else None,
+            )
+    axes.set(xlabel="seconds, warm-up included", ylabel="strict accuracy, one sample", xlim=(0, None))
+    axes.legend()
+    figure.savefig(path, dpi=120)
 
 
 def main() -> int:
@@ -276,26 +351,40 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--out", type=Path, required=True, help="where the parts are kept")
-    options.add_argument("--arm", choices=["stock", "warmstart"], help="run this arm's parts alone")
-    options.add_argument("--seed", type=int, choices=SEEDS, help="with --arm: this seed alone")
+    options.add_argument("--arm", choices=list(UPDATES), help="run this arm's parts alone")
+    options.add_argument("--seed", type=int, choices=SEEDS, help="run this seed's parts alone")
     arguments = options.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     out = arguments.out
-    arms = [arguments.arm] if arguments.arm else ["stock", "warmstart"]
-    rates = {arm: best_rate(out, arm) for arm in arms}
-    print(rates, flush=True)
+    courses: dict[str, dict[int, dict[str, Any]]] = {"stock": {}, "warmstart": {}, "cold": {}}
+    arms = [arguments.arm] if arguments.arm else list(courses)
+    # A zero gradient does not depend on the rate.
+    rates = {arm: RATES[1] if arm == "cold" else best_rate(out, arm) for arm in arms}
     for seed in SEEDS if arguments.seed is None else [arguments.seed]:
         for arm in arms:
-            part(
+            if arm == "cold" and seed != SEEDS[0]:
+                continue
+            courses[arm][seed] = part(
                 out,
                 f"{arm}-{seed}",
                 arm=arm,
                 seed=seed,
                 rate=rates[arm],
-                updates=STOCK_UPDATES if arm == "stock" else OUR_UPDATES,
-                every=100 if arm == "stock" else 5,
-                adapter=None,
+                updates=UPDATES[arm],
+                every=EVERY[arm],
+                target=last_strict(out, seed) if arm == "warmstart" else 1.0,
             )
+    print(f"learning rates: {rates}")
+    for course in courses["cold"].values():
+        logs = course["logs"]
+        print(
+            f"stock cold, {len(logs)} updates: largest grad_norm {max(log['grad_norm'] for log in logs):g}, "
+            f"largest reward {max(log['reward'] for log in logs):g}, "
+            f"dead groups {min(log['frac_reward_zero_std'] for log in logs):.0%}"
+        )
+    if courses["stock"] and courses["warmstart"]:
+        print(table(courses["stock"], courses["warmstart"]))
+        plot(courses["stock"], courses["warmstart"], out / "time_to_target.png")
     return 0
 
 

@@ -30,8 +30,8 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 
 from warmstart.models import load_tokenizer
-from warmstart.training.signal_config import SignalConfig
 from warmstart.training.callbacks import quieten
+from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trainer import GRPOTrainer
 
 SHAPES: dict[str, dict[str, int]] = {
