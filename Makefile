@@ -33,7 +33,7 @@ format: install
 	$(BIN)/ruff format
 
 bench: install
-	$(BIN)/python benchmarks/grading.py
+	$(BIN)/python benchmarks/short.py
 
 # Built, installed into an environment of its own, and tried outside the checkout.
 wheel: install

@@ -1,6 +1,6 @@
 """How fast grading is: completions per second on one core, and the worst case over hostile texts.
 
-    python benchmarks/grading.py [--data ../shared/data/graded]
+    python benchmarks/grading.py [--data FOLDER]
 
 The real completions are the outputs of four published models on GSM8K (`gsm8k_openai.jsonl`), as
 they are for the lenient path, and re-wrapped in the strict format for the strict one. Everything
@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from arms import Headline
 from warmstart.grading import grade, grade_lenient
 from warmstart.rewards import score
 from warmstart.tags import DEFAULT_TAGS, MAX_CHARS, parse
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "graded"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("WARMSTART_TEST_DATA", SHARED)) / "graded"
 ROUNDS = 7
 
 
@@ -50,6 +53,18 @@ def main() -> None:
     for name, text in hostile_texts().items():
         times = [best_of(3, function, [(text, "18")]) * 1e3 for function in (grade, grade_lenient, score)]
         print(f"{name:44}{times[0]:10.2f}{times[1]:14.2f}{times[2]:12.2f}")
+
+
+def short() -> list[Headline]:
+    """Return the headlines: the numeric path's speed on real completions, and its worst text."""
+    data = DATA / "gsm8k_openai.jsonl"
+    found = []
+    if data.exists():
+        strict = [(wrap(output), gold) for output, gold in read_rows(data)]
+        rate = len(strict) / best_of(2, grade, strict)
+        found.append(Headline("grading, completions per second", f"{rate:,.0f}", "≥ 100,000"))
+    worst = max(best_of(1, grade, [(text, "18")]) for text in hostile_texts().values())
+    return [*found, Headline("grading, worst hostile text", f"{1e3 * worst:.0f} ms", "≤ 50 ms")]
 
 
 def hostile_texts() -> dict[str, str]:

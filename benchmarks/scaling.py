@@ -23,6 +23,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from arms import Headline
 from warmstart.training import shared_prompts
 
 VOCABULARY = 1024
@@ -105,6 +106,15 @@ def compare(shape: Shape, rounds: int) -> dict[str, float]:
         for arm, seconds in found.items():
             seconds.append(update(arm, model, ids, mask, shape.completion))
     return {arm: statistics.median(seconds[1:]) for arm, seconds in found.items()}
+
+
+def short() -> list[Headline]:
+    """Return the headlines: how the cost per completion changes from groups of 4 to groups of 16."""
+    small, large = (replace(Shape(), group_size=size, prompt=512, completion=64) for size in (4, 16))
+    costs = [(compare(shape, 1), shape.rows) for shape in (small, large)]
+    per_row = {arm: [seconds[arm] / rows for seconds, rows in costs] for arm in ("stock", "warmstart")}
+    seen = ", ".join(f"{arm} {after / before:.2f} ×" for arm, (before, after) in per_row.items())
+    return [Headline("update per completion, group 16 against 4, prompt of 512", seen, "falls")]
 
 
 def plot(table: dict[str, list[tuple[int, dict[str, float], Shape]]], path: Path) -> None:

@@ -12,13 +12,26 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from arms import OUTCOME, REWARDS, Reward, Setting, StepTimes, parser, rows_of, trainer_of, warm_adapter
+from arms import (
+    OUTCOME,
+    REWARDS,
+    Headline,
+    Reward,
+    Setting,
+    StepTimes,
+    parser,
+    rows_of,
+    trainer_of,
+    warm_adapter,
+)
 from warmstart.data.synthetic import generate
 from warmstart.training.signal_config import SignalConfig
 
@@ -62,8 +75,6 @@ def measure(
     inner = trainer._generate_and_score_completions
 
     def timed(inputs: Any) -> Any:  # noqa: ANN401
-        import time
-
         started = time.perf_counter()
         scored = inner(inputs)
         before.append(time.perf_counter() - started)
@@ -107,6 +118,19 @@ def compare(
         for arm in found.values()
     )
     return stock, ours
+
+
+def short(adapter: Path) -> list[Headline]:
+    """Return the headlines: a step at group size 8, of one round."""
+    found = []
+    for every_group_live, name, target in (
+        (True, "no dead group", "≥ 2 ×"),
+        (False, "a uniform draw", "≥ 3 ×"),
+    ):
+        stock, ours = compare(Setting(adapter), every_group_live=every_group_live, rounds=1, steps=2)
+        seen = f"{stock.step / ours.step:.2f} ×, the update alone {stock.update / ours.update:.2f} ×"
+        found.append(Headline(f"step, {name}, {ours.live:.0%} live", seen, target))
+    return found
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -35,7 +36,7 @@ import trl
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from arms import OUTCOME, Setting, prompter, rows_of, trainer_of
+from arms import OUTCOME, Headline, Setting, StepTimes, prompter, rows_of, trainer_of
 from warmstart.config import load_recipe, recipe_text
 from warmstart.data.synthetic import generate as problems_of
 from warmstart.grading import grade
@@ -57,8 +58,16 @@ UPDATES = {"stock": 300, "warmstart": 100, "cold": 50}
 EVERY = {"stock": 100, "warmstart": 5, "cold": 50}
 """Updates between two evaluations."""
 TUNING_UPDATES = 100
-OUR_SFT_STEPS = 260
-"""Twice the recipe's: time counts here, and the verified solutions of the model are the cheapest teacher."""
+OUR_SFT = (
+    "sft.quantization=none",
+    "sft.problems=800",
+    "sft.samples=2",
+    "sft.temperature=0.4",
+    "sft.steps=320",
+)
+"""What differs from the recipe `tiny`: a longer warm start on likelier solutions of the model's own. The recipe
+stops early, to leave the demo's GRPO something to win; here only the seconds count. Its learning rate is
+the recipe's."""
 MICRO_BATCH = {"stock": 32, "warmstart": 16, "cold": 32}
 """The fastest for each arm among 8 to 64."""
 SETTING = Setting(Path(), problems_per_step=8, group_size=8, max_tokens=112, schedule="linear")
@@ -190,9 +199,8 @@ def our_warm(seed: int, folder: Path) -> Clock:
             "eval.problems=8",
             "eval.samples=0",
             "eval.unseen_problems=0",
-            "sft.quantization=none",
-            f"sft.steps={OUR_SFT_STEPS}",
-            f"sft.check_every={OUR_SFT_STEPS // 2}",
+            *OUR_SFT,
+            "sft.check_every=0",
             f"data.train_problems={TRAIN_PROBLEMS}",
         ],
     )
@@ -343,6 +351,20 @@ def plot(stock: dict[int, dict[str, Any]], ours: dict[int, dict[str, Any]], path
     axes.set(xlabel="seconds, warm-up included", ylabel="strict accuracy, one sample", xlim=(0, None))
     axes.legend()
     figure.savefig(path, dpi=120)
+
+
+def short(adapter: Path) -> list[Headline]:
+    """Return the headline: six updates of each arm from one warm start, the first left out."""
+    problems, _ = problems_for(TUNING_SEED)
+    seconds = {}
+    for arm in ("stock", "warmstart"):
+        times = StepTimes()
+        setting = replace(SETTING, adapter=adapter, learning_rate=RATES[0], micro_batch=MICRO_BATCH[arm])
+        signal = SignalConfig(outcome=OUTCOME)
+        trainer_of(arm, setting, rows_of(problems), steps=6, callbacks=[times], signal=signal).train()
+        seconds[arm] = statistics.mean(times.steps[1:])
+    seen = f"{seconds['stock'] / seconds['warmstart']:.1f} × less per update"
+    return [Headline("time to target, the updates alone", seen, "≥ 5 × (the whole benchmark)")]
 
 
 def main() -> int:
