@@ -28,7 +28,9 @@ def three(tmp_path_factory) -> list[str]:
     """A run, one of another seed and rate, and one with a hostile name that answered other problems."""
     folder = tmp_path_factory.mktemp("compare")
     rows = [eval_rows("warmup", problems=40), eval_rows("grpo", problems=40)]
-    other = [row | {"question": f"Other: {row['question']}"} for row in eval_rows("grpo", problems=40, seed=3)]
+    other = [
+        row | {"question": f"Other: {row['question']}"} for row in eval_rows("grpo", problems=40, seed=3)
+    ]
     rate = {"steps": 80, "group_size": 8, "learning_rate": 0.002}
     return [
         run_of(folder / "first", rows[0]),
@@ -39,7 +41,11 @@ def three(tmp_path_factory) -> list[str]:
 
 def test_each_run_is_tested_against_the_first_on_the_problems_both_answered(three) -> None:
     found = compare(three)
-    assert [run["label"] for run in found["runs"]] == ["first (grpo)", "second (grpo)", "<script>alert(1)< (grpo)"]
+    assert [run["label"] for run in found["runs"]] == [
+        "first (grpo)",
+        "second (grpo)",
+        "<script>alert(1)< (grpo)",
+    ]
     expected = paired_rows(eval_rows("warmup", problems=40), eval_rows("grpo", problems=40), "a", "b")
     assert [(t["mode"], t["measure"], t["n"]) for t in found["paired"]] == [
         (t["mode"], t["measure"], t["n"]) for t in expected

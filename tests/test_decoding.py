@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from transformers import (
     GenerationConfig,
     MistralConfig,
@@ -137,6 +140,35 @@ def test_draws_fall_on_tokens_in_proportion_to_their_probabilities() -> None:
     tokens, _, entropy = pick(logits, draws, sampling, sampling.processors(), None)
     assert torch.bincount(tokens, minlength=4).tolist() == [500, 0, 250, 250]
     assert entropy[0].item() == pytest.approx(1.5 * np.log(2))
+
+
+def test_sampled_pairs_of_tokens_follow_the_models_own_softmax_by_a_chi_square_test() -> None:
+    """The second token is drawn from the cache, by rows that left the batch when others had ended."""
+    model, count = MODELS["qwen2"].eval(), 6000
+    prompt = PROMPTS[1]
+    written = _decode(
+        model,
+        [0] * count,
+        _draws(range(count), 2),
+        max_tokens=2,
+        prompts=[prompt],
+        sampling=Sampling(temperature=1.0),
+    )
+    seen = Counter(tuple(one.ids) for one in written)
+    with torch.no_grad():
+        first = model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+        both = torch.tensor([[*prompt, token] for token in range(64)])
+        second = model(both).logits[:, -1].double().softmax(-1)
+    expected = {
+        (a, b): float(first[a] * second[a, b]) * count for a in range(64) for b in range(64) if a != 2
+    } | {(2,): float(first[2]) * count}
+    likely = [pair for pair, times in expected.items() if times >= 5]
+    observed = [seen[pair] for pair in likely]
+    wanted = [expected[pair] for pair in likely]
+    # What is left over is one cell of its own.
+    _, p = chisquare([*observed, count - sum(observed)], [*wanted, count - sum(wanted)])
+    assert len(likely) > 50
+    assert p > 1e-3
 
 
 def test_the_largest_draw_never_falls_on_a_token_of_probability_zero() -> None:
