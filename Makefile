@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: install demo test lint format bench wheel fuzz audit clean
+.PHONY: install demo test test-slow lint format bench wheel fuzz audit clean
 
 install: .venv/installed
 
@@ -19,8 +19,13 @@ install: .venv/installed
 demo: install
 	$(BIN)/warmstart run --out runs/demo
 
+# Two workers of one thread each: the models of the tests are too small to share a second core.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+# What takes more than half a minute: long courses, kills, browsers, two processes.
+test-slow: install
+	$(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff check
