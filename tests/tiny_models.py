@@ -14,10 +14,22 @@ TOKENIZERS = {
 }
 
 
-def save_random_model(model_name: str, shared_data: Path, folder: Path) -> Path:
+def is_base(model_name: str) -> bool:
+    """Say whether the name is of a Qwen2.5 that was not tuned for conversation."""
+    return model_name.startswith("Qwen/Qwen2.5") and not model_name.endswith("-Instruct")
+
+
+def save_random_model(
+    model_name: str, shared_data: Path, folder: Path, *, tokenizer_name: str | None = None
+) -> Path:
     """Save a two-layer model of the architecture of ``model_name`` with its real tokenizer."""
     kind = next(prefix for prefix in TOKENIZERS if model_name.startswith(prefix))
-    tokenizer = AutoTokenizer.from_pretrained(shared_data / "tokenizers" / TOKENIZERS[kind])
+    tokenizer = AutoTokenizer.from_pretrained(
+        shared_data / "tokenizers" / (tokenizer_name or TOKENIZERS[kind])
+    )
+    if is_base(model_name):
+        # Qwen2.5's base models come with the files of the instruct ones and this end of text.
+        tokenizer.eos_token = tokenizer.pad_token = "<|endoftext|>"
     shape = {
         "vocab_size": len(tokenizer) + (-len(tokenizer)) % 64,
         "hidden_size": 32,

@@ -63,7 +63,7 @@ def explained(error: BaseException, stage: str = "") -> WarmstartError | None:
     if isinstance(error, WarmstartError):
         return None
     text = str(error)
-    if _is_out_of_memory(error, text):
+    if is_out_of_memory(error):
         return _out_of_memory(error, text, stage)
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (found := _RUST.search(text)):
@@ -77,7 +77,9 @@ def explained(error: BaseException, stage: str = "") -> WarmstartError | None:
     return TrainingError(f"{what}{_during(stage)}{f': {named}' if named else ''}", hint)
 
 
-def _is_out_of_memory(error: BaseException, text: str) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether a library raised because memory ran out, on the GPU or on the machine."""
+    text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ArrowMemoryError"):
         return True
     if isinstance(error, OSError):

@@ -280,6 +280,18 @@ def trainable_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def train_in_float32(model: torch.nn.Module) -> None:
+    """Make the trained numbers float32.
+
+    TRL makes the adapter on a 4-bit base bfloat16. A GPU without bfloat16 cannot unscale such gradients
+    (T4: float16 base, float32 adapter), and GRPO's learning rates change a number by less than bfloat16's
+    eight bits can show.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return every token that ends a completion: the tokenizer's end of turn and those the model declares."""
     declared = model.generation_config.eos_token_id if model.generation_config is not None else None

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from warmstart.cli import check, compare, doctor, estimate, evaluate, export, grade, recipes, rollouts, train
+from warmstart.cli import (
+    chat,
+    check,
+    compare,
+    doctor,
+    estimate,
+    evaluate,
+    export,
+    grade,
+    recipes,
+    rollouts,
+    train,
+)
 from warmstart.cli.options import example
 from warmstart.errors import WarmstartError
 from warmstart.failures import named
@@ -24,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (train, check, estimate, evaluate, compare, export, grade, rollouts, recipes, doctor):
+for commands in (train, chat, check, estimate, evaluate, compare, export, grade, rollouts, recipes, doctor):
     commands.register(app)
 
 

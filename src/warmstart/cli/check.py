@@ -31,6 +31,7 @@ def check(
 ) -> None:
     """Check a recipe without loading a model or data, and show the numbers that follow from it."""
     from warmstart.config import load_recipe
+    from warmstart.families import advice
 
     loaded = load_recipe(recipe, set_ or [])
     facts = derived(loaded)
@@ -47,6 +48,8 @@ def check(
             if isinstance(value, int)
             else f"{name:{width}}  {value}"
         )
+    for sentence in advice(loaded):
+        typer.echo(f"note: {sentence}")
     typer.echo("ok")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 _BEGIN = (
     ("warmstart run", "see it: a model that ships learns to reason, offline, in minutes"),
     ("warmstart recipes", "the models and data that are prepared"),
+    ("warmstart estimate RECIPE", "does it fit on this GPU, and how long does it take?"),
     ("warmstart probe RECIPE", "can GRPO learn from here? before any training"),
     ("warmstart run RECIPE", "probe, cure, train, measure, report; the same again goes on where it stopped"),
     ("warmstart recipes copy NAME", "a recipe of your own to change"),

@@ -7,7 +7,7 @@ from the same distribution, and gives the log-probabilities it sampled with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,3 +226,26 @@ def _attends_to_everything(model: PreTrainedModel) -> bool:
     if kinds is not None:
         return set(kinds) == {"full_attention"}
     return getattr(config, "sliding_window", None) is None
+
+
+@torch.no_grad()
+def tokens_of(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    draws: np.ndarray[Any, Any] | None,
+    *,
+    sampling: Sampling,
+    max_tokens: int,
+    stops: Sequence[int],
+    pad: int,
+) -> Iterator[int]:
+    """Yield the tokens of one completion as they are drawn: those of `decode`, a stop token the last."""
+    batch = _Batch(model, [prompt], [0], max_tokens=max_tokens, pad=pad, history=sampling.needs_history)
+    processors = sampling.processors()
+    for step in range(max_tokens):
+        drawn = None if draws is None else torch.tensor([draws[step]], device=model.device)
+        token, _, _ = pick(batch.logits, drawn, sampling, processors, batch.history)
+        yield int(token)
+        if int(token) in stops or step + 1 == max_tokens:
+            return
+        batch.advance(token)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from datasets import Dataset
 from warmstart.batching import BatchPlan
 from warmstart.diagnosis import Severity, SmokeFacts, diagnose_smoke
 from warmstart.errors import TrainingError
-from warmstart.models import trainable_parameters
+from warmstart.models import train_in_float32, trainable_parameters
 from warmstart.records import Problem
 from warmstart.reward_process import ProcessReward
 from warmstart.rollouts import generate
@@ -26,6 +27,7 @@ from warmstart.templates import Prompter
 from warmstart.time_split import Work
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, TimeNote, quieten
+from warmstart.training.dry_step import fitting, worst_grpo
 from warmstart.training.finite import FiniteOnly
 from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.signal_config import RolloutSink, SignalConfig
@@ -128,17 +130,12 @@ def train_grpo(
         raise TrainingError(
             "GRPO has no trainable parameters", "the adapter is frozen; load it with models.continue_adapter"
         )
-    config = trl.GRPOConfig(
-        **{
-            **fixed_arguments(folder),
-            "max_steps": steps,
-            "per_device_train_batch_size": batches.per_device,
-            "gradient_accumulation_steps": batches.accumulation,
-            "num_generations": group_size,
-            "reward_weights": [weight for _, weight in rewards.values()],
-            **arguments,
-        }
-    )
+    settings = {
+        **fixed_arguments(folder),
+        "max_steps": steps,
+        "num_generations": group_size,
+        "reward_weights": [weight for _, weight in rewards.values()],
+    }
     generated = 0
 
     def count(line: dict[str, Any]) -> None:
@@ -154,28 +151,49 @@ def train_grpo(
 
     own = [function for function, _ in rewards.values() if isinstance(function, ProcessReward)]
     with progress.task("GRPO", steps, "steps") as task:
-        trainer = GRPOTrainer(
-            model=model,
-            reward_funcs=[after_prefill(function, prompter.prefill) for function, _ in rewards.values()],
-            args=config,
-            train_dataset=Dataset.from_list(prompt_rows(prompter, problems)),
-            processing_class=prompter.tokenizer,
-            callbacks=[
-                FiniteOnly("grpo", progress.say),
-                # The watch judges a step before its line is written: what it says stands in the line.
-                *([] if watch is None else [watch]),
-                Metrics("grpo", task, count),
-            ],
-            signal=SignalConfig(
-                outcome=outcome,
-                on_rollouts=keep,
-                reward_faults=RewardFaults(own, progress.say) if own else None,
-                prefill=prompter.prefill,
-                tags=prompter.tags,
-                plan=plan,
-                sampling=sampling,
-                on_plan=lambda step, why: progress.say(f"step {step}: {why}"),
-            ),
+
+        def make(cut: BatchPlan) -> GRPOTrainer:
+            sizes = {
+                "per_device_train_batch_size": cut.per_device,
+                "gradient_accumulation_steps": cut.accumulation,
+            }
+            if "ref" in model.peft_config:
+                # The reference that TRL made for the trainer before this one.
+                model.delete_adapter("ref")
+            made = GRPOTrainer(
+                model=model,
+                reward_funcs=[after_prefill(function, prompter.prefill) for function, _ in rewards.values()],
+                args=trl.GRPOConfig(**{**settings, **sizes, **arguments}),
+                train_dataset=Dataset.from_list(prompt_rows(prompter, problems)),
+                processing_class=prompter.tokenizer,
+                callbacks=[
+                    FiniteOnly("grpo", progress.say),
+                    # The watch judges a step before its line is written: what it says stands in the line.
+                    *([] if watch is None else [watch]),
+                    Metrics("grpo", task, count),
+                ],
+                signal=SignalConfig(
+                    outcome=outcome,
+                    on_rollouts=keep,
+                    reward_faults=RewardFaults(own, progress.say) if own else None,
+                    prefill=prompter.prefill,
+                    tags=prompter.tags,
+                    plan=plan,
+                    sampling=sampling,
+                    on_plan=lambda step, why: progress.say(f"step {step}: {why}"),
+                ),
+            )
+            if not (made.is_fsdp_enabled or made.is_deepspeed_enabled):
+                train_in_float32(model)
+            return made
+
+        longest = longest_prompt(prompter, problems)
+        trainer = fitting(
+            make,
+            batches,
+            lambda made, count: worst_grpo(made, longest, made.max_completion_length, count),
+            name="grpo.micro_batch",
+            say=progress.say,
         )
         quieten(trainer)
         trainer.add_callback(TimeNote(functools.partial(work_of, trainer), progress.say))
@@ -204,6 +222,12 @@ def work_of(trainer: GRPOTrainer, longest: float) -> Work:
         checkpointing=trainer.args.gradient_checkpointing,
         switched_off=trainer.switched_off,
     )
+
+
+def longest_prompt(prompter: Prompter, problems: Sequence[Problem]) -> list[int]:
+    """Return the tokens of the longest prompt, looked for among the sixteen longest questions."""
+    candidates = heapq.nlargest(16, problems, key=lambda problem: len(problem.question))
+    return max((prompter.prompt_ids(problem.question) for problem in candidates), key=len)
 
 
 def check_gradient(

@@ -15,14 +15,15 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from warmstart.batching import plan_batches
+from warmstart.batching import BatchPlan, plan_batches
 from warmstart.errors import DataError, TrainingError
 from warmstart.grading import grade
-from warmstart.models import evaluating, trainable_parameters
+from warmstart.models import evaluating, train_in_float32, trainable_parameters
 from warmstart.records import Problem, Verdict
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.dry_step import fitting, worst_sft
 from warmstart.training.finite import FiniteOnly
 from warmstart.training.stop_rule import StopRule
 
@@ -135,34 +136,47 @@ def train_sft(
     check_rows(prompter, rows)
     batches = plan_batches(1, batch_size, micro_batch=micro_batch, name="sft.micro_batch")
     on_gpu = torch.cuda.is_available()
-    arguments = SFTConfig(
-        **{
-            **fixed_arguments(folder),
-            "max_steps": steps,
-            "per_device_train_batch_size": batches.per_device,
-            "gradient_accumulation_steps": batches.accumulation,
-            "learning_rate": learning_rate,
-            "lr_scheduler_type": "cosine",
-            "warmup_steps": round(warmup_ratio * steps),
-            "max_length": None,
-            "gradient_checkpointing": gradient_checkpointing,
-            "bf16": on_gpu and model.dtype == torch.bfloat16,
-            "fp16": on_gpu and model.dtype == torch.float16,
-            "seed": seed,
-            **trl,
-        }
-    )
+    settings = {
+        **fixed_arguments(folder),
+        "max_steps": steps,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(warmup_ratio * steps),
+        "max_length": None,
+        "gradient_checkpointing": gradient_checkpointing,
+        "bf16": on_gpu and model.dtype == torch.bfloat16,
+        "fp16": on_gpu and model.dtype == torch.float16,
+        "seed": seed,
+    }
+    longest = max((row["input_ids"] for row in rows), key=len)
     with progress.task("SFT", steps, "steps") as task:
-        trainer = SFTTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=prompter.tokenizer,
-            callbacks=[
-                FiniteOnly("sft", progress.say),
-                Metrics("sft", task, sink),
-                *([] if stop is None else [stop]),
-            ],
+
+        def make(plan: BatchPlan) -> SFTTrainer:
+            sizes = {
+                "per_device_train_batch_size": plan.per_device,
+                "gradient_accumulation_steps": plan.accumulation,
+            }
+            made = SFTTrainer(
+                model=model,
+                args=SFTConfig(**{**settings, **sizes, **trl}),
+                train_dataset=Dataset.from_list(rows),
+                processing_class=prompter.tokenizer,
+                callbacks=[
+                    FiniteOnly("sft", progress.say),
+                    Metrics("sft", task, sink),
+                    *([] if stop is None else [stop]),
+                ],
+            )
+            if made.args.fp16:
+                train_in_float32(model)
+            return made
+
+        trainer = fitting(
+            make,
+            batches,
+            lambda made, count: worst_sft(made, longest, count),
+            name="sft.micro_batch",
+            say=progress.say,
         )
         quieten(trainer)
         result = trainer.train()

@@ -77,7 +77,9 @@ def _inputs(
     if trainer.args.mask_truncated_completions:
         ends = [*trainer.eos_token_ids, pad]
         mask = [row if ids[-1] in ends else [0] * length for row, ids in zip(mask, (good, bad), strict=True)]
+    reference = {"ref_per_token_logps": torch.zeros(2, length, device=device)} if trainer.beta else {}
     return {
+        **reference,
         "prompt_ids": torch.tensor(prompts, device=device),
         "prompt_mask": torch.ones(2, len(prompt_ids), dtype=torch.long, device=device),
         "completion_ids": torch.tensor(completions, device=device),
