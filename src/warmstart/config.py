@@ -7,7 +7,6 @@ comes from and its twin in TRL. Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,13 +26,12 @@ from warmstart.batching import check_plan
 from warmstart.errors import ConfigError
 from warmstart.overrides import apply_overrides
 from warmstart.recipe_errors import sentences
+from warmstart.recipe_files import SHOW
+from warmstart.recipe_files import list_recipes as list_recipes
+from warmstart.recipe_files import recipe_text as recipe_text
 from warmstart.rewards import STAGE_WEIGHTS
 from warmstart.tags import Tags
-from warmstart.trl_fields import checked_extra, did_you_mean, refuse
-
-_RECIPES = resources.files("warmstart") / "recipes"
-
-_SHOW = "`warmstart recipes show tiny` shows a whole recipe"
+from warmstart.trl_fields import checked_extra, refuse
 
 LastRung = Literal["easier-problems", "larger-groups"]
 Positive = Annotated[int, Field(ge=1)]
@@ -351,31 +349,6 @@ class Recipe(_Section):
     eval: EvalConfig
 
 
-def list_recipes() -> list[str]:
-    """Return the names of the packaged recipes, ``tiny`` first."""
-    names = [Path(entry.name).stem for entry in _RECIPES.iterdir() if entry.name.endswith(".yaml")]
-    return sorted(names, key=lambda name: (name != "tiny", name))
-
-
-def recipe_text(name_or_path: str | Path) -> str:
-    """Return the YAML of a packaged recipe or a file.
-
-    Raises:
-        ConfigError: If there is neither.
-    """
-    if str(name_or_path) in list_recipes():
-        return (_RECIPES / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    try:
-        return Path(name_or_path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name_or_path} is no UTF-8 text, and so no recipe", _SHOW) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"there is no recipe {str(name_or_path)!r}{did_you_mean(str(name_or_path), list_recipes())}",
-            f"packaged: {', '.join(list_recipes())}; or give a readable YAML file",
-        ) from error
-
-
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return a packaged recipe or a YAML file with ``a.b=value`` overrides applied; later ones win.
 
@@ -385,11 +358,11 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         values = recipe_yaml.load(recipe_text(name_or_path))
     except recipe_yaml.NotYaml as error:
-        raise ConfigError(f"{name_or_path} is not YAML: {error}", _SHOW) from error
+        raise ConfigError(f"{name_or_path} is not YAML: {error}", SHOW) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", _SHOW)
+        raise ConfigError(f"{name_or_path} holds no recipe: it is a {type(values).__name__}", SHOW)
     refused = apply_overrides(values, overrides)
-    problems, hint = [error.message for error in refused], refused[0].hint if refused else _SHOW
+    problems, hint = [error.message for error in refused], refused[0].hint if refused else SHOW
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
