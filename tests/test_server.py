@@ -9,7 +9,9 @@ from tests.chat_server import chat_server, completion
 
 from warmstart.errors import ConfigError, ModelError
 from warmstart.evaluation import Served, Wanted, evaluate
+from warmstart.probing import ProbeSettings, probe
 from warmstart.records import Problem
+from warmstart.rewards import correctness_reward_func
 from warmstart.rollouts import server as servers
 from warmstart.rollouts.server import Server
 from warmstart.tags import DEFAULT_TAGS
@@ -129,3 +131,29 @@ def test_the_key_goes_to_the_server_and_none_is_sent_unasked() -> None:
         ask(Server.at(f"{there.url}/v1/", "m", key="secret"))
         ask(Server.at(there.url, "m"))
     assert [headers.get("Authorization") for headers in there.headers] == ["Bearer secret", None]
+
+
+def test_a_served_model_is_probed_without_its_weights() -> None:
+    rows = [
+        {"prompt": [{"role": "user", "content": problem.question}], "answer": problem.gold}
+        for problem in PROBLEMS["eval"][:8]
+    ]
+    with chat_server() as there:
+        found = probe(
+            Server.at(there.url, "m"),
+            None,
+            rows,
+            [correctness_reward_func],
+            settings=ProbeSettings(problems=8, completions=4, temperature=1.0),
+        )
+    assert found.facts.entropy is None
+    assert found.facts.rewards_P_K_R.shape == (8, 4, 1)
+    assert 0.2 < found.to_dict()["rates"]["strict"]["value"] < 0.8
+    assert len({body["seed"] for body in there.asked}) == 32
+
+
+def test_a_server_is_probed_with_conversations_alone() -> None:
+    with chat_server() as there, pytest.raises(ValueError, match="conversations"):
+        probe(
+            Server.at(there.url, "m"), None, [{"prompt": "1 + 1", "answer": "2"}], [correctness_reward_func]
+        )

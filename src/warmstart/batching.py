@@ -45,6 +45,12 @@ def plan_batches(
             message names the three nearest values that do.
     """
     total = problems_per_step * group_size
+    if total % processes and name.startswith("sft."):
+        valid = _nearest(group_size, lambda rows: rows % processes == 0, limit=group_size + processes)
+        raise ConfigError(
+            f"sft.batch_size {group_size} does not divide among {processes} processes",
+            f"sft.batch_size can be {valid}",
+        )
     if total % processes:
         valid = _nearest(
             problems_per_step, lambda p: p * group_size % processes == 0, limit=problems_per_step + processes
@@ -55,7 +61,8 @@ def plan_batches(
             f"grpo.problems_per_step can be {valid}",
         )
     share = total // processes
-    per_device = share if micro_batch is None else micro_batch
+    # A micro-batch is chosen for the memory of one device: with many of them a share may be smaller.
+    per_device = share if micro_batch is None else min(micro_batch, share) if processes > 1 else micro_batch
     if share % per_device:
         valid = _nearest(per_device, lambda m: share % m == 0, limit=share)
         raise ConfigError(

@@ -266,7 +266,7 @@ class GrpoConfig(_Section):
     gradient_checkpointing: bool = True
     """Less memory for a quarter more time. TRL: ``gradient_checkpointing``."""
     vllm: Literal["off", "colocate", "server"] = "off"
-    """Generate with vLLM. TRL: ``use_vllm``, ``vllm_mode``."""
+    """Generate with vLLM, in each process or on a server, whose address is in WARMSTART_VLLM_URL. TRL: ``use_vllm``, ``vllm_mode``."""
     trl: dict[str, Any] = {}
     """Any other field of TRL's ``GRPOConfig``."""
 

@@ -24,6 +24,8 @@ class WarmstartError(Exception):
     """
 
     exit_code = 2
+    is_said = False
+    """Another process of the run says it: this one need not."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from warmstart import ranks
 from warmstart.completion_log import CompletionLog
 from warmstart.grading import grade, grade_lenient
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem, Verdict
 from warmstart.rollouts import Completion, generate
-from warmstart.rollouts.server import Server
+from warmstart.rollouts.server import AT_ONCE, Server, sample
 from warmstart.second_reading import read_again
 from warmstart.tags import Tags
 from warmstart.templates import Prompter, Role, conversation
@@ -131,7 +132,7 @@ class Served:
     role: Role = "system"
     exemplar: tuple[str, str] | None = None
     prefill: str = ""
-    at_once: int = 16
+    at_once: int = AT_ONCE
 
     def cost(self, problem: Problem) -> int:
         """Return 0: a server orders its work itself."""
@@ -147,34 +148,22 @@ class Served:
         on_progress: Callable[[int], None],
     ) -> list[list[Completion]]:
         """Return the completions; each request has a seed of its own, of seed, place and sample."""
-
-        def ask(place: int, problem: Problem, sample: int) -> Completion:
-            messages = conversation(problem.question, text=self.text, role=self.role, exemplar=self.exemplar)
-            completion = self.server.complete(
-                messages,
-                temperature=temperature,
-                top_p=wanted.top_p if temperature else 1.0,
-                max_tokens=wanted.max_tokens,
-                seed=_request_seed(wanted.seed, place, sample),
-            )
-            on_progress(1)
-            return completion.after(self.prefill)
-
-        with ThreadPoolExecutor(self.at_once) as pool:
-            asked = [
-                [pool.submit(ask, place, problem, sample) for sample in range(samples)]
-                for place, problem in problems
-            ]
-            try:
-                return [[future.result() for future in group] for group in asked]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-def _request_seed(seed: int, place: int, sample: int) -> int:
-    digest = hashlib.blake2b(repr((seed, place, sample)).encode(), digest_size=4).digest()
-    return int.from_bytes(digest) >> 1  # Servers take a signed 32-bit number.
+        groups = sample(
+            self.server,
+            [
+                conversation(problem.question, text=self.text, role=self.role, exemplar=self.exemplar)
+                for _, problem in problems
+            ],
+            samples=samples,
+            temperature=temperature,
+            top_p=wanted.top_p if temperature else 1.0,
+            max_tokens=wanted.max_tokens,
+            seed=wanted.seed,
+            keys=[place for place, _ in problems],
+            at_once=self.at_once,
+            on_progress=on_progress,
+        )
+        return [[completion.after(self.prefill) for completion in group] for group in groups]
 
 
 def evaluate(
@@ -205,31 +194,49 @@ def evaluate(
     show = progress or Quiet()
     rows: list[Row] = []
     if log is not None:
-        found = log.begin({**(of or {}), "wanted": _described(wanted), "problems": _identity(splits)})
+        what = {**(of or {}), "wanted": _described(wanted), "problems": _identity(splits)}
+        if ranks.count() > 1:
+            # A batch is one of all processes together: another number of them would cut the problems up anew.
+            what["processes"] = ranks.count()
+        found = ranks.from_main(partial(log.begin, what))
         if found:
             show.say(f"{label}: {found} batches are there already")
     total = sum(map(len, splits.values())) * (1 + wanted.samples)
     with show.task(label, total, "completions") as task:
         for name, split, samples, heat, chunk in _chunks(answerer, splits, wanted):
-            known = None if log is None else log.read(name)
+            known = None if log is None else ranks.from_main(partial(log.read, name))
             if known is None:
                 groups = answerer.answer(
                     chunk, samples=samples, temperature=heat, wanted=wanted, on_progress=task.advance
                 )
-                known = [
-                    grade_row(
-                        problem, completion, answerer.tags, split=split, mode=_mode(heat), sample=sample
-                    )
-                    for (_, problem), group in zip(chunk, groups, strict=True)
-                    for sample, completion in enumerate(group)
-                ]
-                if log is not None:
-                    log.write(name, known)
+                graded = partial(_graded, chunk, groups, answerer.tags, split=split, mode=_mode(heat))
+                known = ranks.from_main(graded if log is None else partial(_kept, log, name, graded))
             else:
                 task.advance(len(known))
             rows += known
     if log is not None:
-        log.finish()
+        ranks.from_main(log.finish)
+    return rows
+
+
+def _graded(
+    chunk: Sequence[tuple[int, Problem]],
+    groups: Sequence[Sequence[Completion]],
+    tags: Tags,
+    *,
+    split: str,
+    mode: str,
+) -> list[Row]:
+    return [
+        grade_row(problem, completion, tags, split=split, mode=mode, sample=sample)
+        for (_, problem), group in zip(chunk, groups, strict=True)
+        for sample, completion in enumerate(group)
+    ]
+
+
+def _kept(log: CompletionLog, name: str, graded: Callable[[], list[Row]]) -> list[Row]:
+    rows = graded()
+    log.write(name, rows)
     return rows
 
 
@@ -243,7 +250,7 @@ def _chunks(
     for split, problems in splits.items():
         places = sorted(enumerate(problems), key=lambda one: (answerer.cost(one[1]), one[0]))
         for samples, heat in ((1, 0.0), (wanted.samples, wanted.temperature)):
-            size = max(1, wanted.batch_size // max(1, samples))
+            size = max(1, wanted.batch_size * ranks.count() // max(1, samples))
             for start in range(0, len(places) if samples else 0, size):
                 name = f"{split}-{_mode(heat)}-{start // size:06d}"
                 yield name, split, samples, heat, places[start : start + size]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from warmstart import ranks
 from warmstart.diagnosis import (
     UNFINISHED_WARN,
     Diagnosis,
@@ -31,6 +32,7 @@ from warmstart.probe_facts import Asked, data_facts, end_token, facts_of
 from warmstart.probe_settings import ProbeSettings as ProbeSettings
 from warmstart.reward_calls import RewardFunction
 from warmstart.rollouts import Completion, generate
+from warmstart.rollouts.server import Server, sample
 from warmstart.tags import DEFAULT_TAGS, Tags
 
 GROUP_SIZES = (2, 4, 8, 16, 32, 64)
@@ -160,8 +162,9 @@ def probe(
     rewards ask for; the gold answer is in ``answer``.
 
     Args:
-        model: A causal language model, with an adapter or not.
-        tokenizer: Its tokenizer; messages are rendered with its chat template.
+        model: A causal language model, with an adapter or not; or a server, which is asked in its own chat
+            template and tells no entropy.
+        tokenizer: Its tokenizer, None with a server; messages are rendered with its chat template.
         dataset: At least ``settings.problems`` rows; more are left alone.
         reward_funcs: As `trl.GRPOTrainer` takes them.
         reward_weights: One per function; 1 each by default.
@@ -185,26 +188,19 @@ def probe(
         raise ValueError("the data set is empty: there is nothing to probe")
     names = tuple(getattr(f, "__name__", type(f).__name__) for f in reward_funcs)
     outcome = outcome if outcome is not None else OUTCOME if OUTCOME in names else None
-    prompts = [_prompt_ids(tokenizer, row["prompt"]) for row in rows]
-    completions = generate(
-        model,
-        tokenizer,
-        prompts,
-        samples=settings.completions,
-        max_tokens=settings.cap,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        on_progress=on_progress,
-        **settings.sampler,
-    )
+    prompts, completions = _sampled(model, tokenizer, rows, settings, on_progress)
     asked = Asked(rows, prompts, tags, settings, prefill)
-    seen = facts_of(
-        asked,
-        completions,
-        reward_funcs,
-        weights=reward_weights,
-        outcome=outcome,
-        extra=_controls(model, tokenizer, asked, completions) | facts,
+    controls = {} if isinstance(model, Server) else _controls(model, tokenizer, asked, completions)
+    # Rewards and graders have clocks: what they say is said once, to all processes of the run.
+    seen = ranks.from_main(
+        lambda: facts_of(
+            asked,
+            completions,
+            reward_funcs,
+            weights=reward_weights,
+            outcome=outcome,
+            extra=controls | facts,
+        )
     )
     found = _template(tokenizer, rows, tags) if plumbing is None else plumbing
     told = {one.code for one in found}
@@ -228,6 +224,33 @@ def probe(
     )
 
 
+def _sampled(
+    model: Any,  # noqa: ANN401
+    tokenizer: Any,  # noqa: ANN401
+    rows: Sequence[Mapping[str, Any]],
+    settings: ProbeSettings,
+    on_progress: Callable[[int], None] | None,
+) -> tuple[list[list[int]], list[list[Completion]]]:
+    """Return the tokens of the prompts, which nobody knows of a server's, and the completions."""
+    how: dict[str, Any] = {
+        "samples": settings.completions,
+        "max_tokens": settings.cap,
+        "seed": settings.seed,
+        "on_progress": on_progress,
+    }
+    if isinstance(model, Server):
+        conversations = [row["prompt"] for row in rows]
+        if any(isinstance(prompt, str) for prompt in conversations):
+            raise ValueError("a server is probed with conversations: its chat template makes the prompt")
+        heat, top_p = settings.temperature, settings.top_p
+        return [[] for _ in rows], sample(model, conversations, temperature=heat, top_p=top_p, **how)
+    prompts = [_prompt_ids(tokenizer, row["prompt"]) for row in rows]
+    completions = generate(
+        model, tokenizer, prompts, batch_size=settings.batch_size, **settings.sampler, **how
+    )
+    return prompts, completions
+
+
 def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:  # noqa: ANN401
     """Return the tokens TRL's trainer would make of the prompt."""
     if isinstance(prompt, str):
@@ -240,7 +263,7 @@ def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:  # noqa: ANN401
 
 def _template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], tags: Tags) -> list[Finding]:  # noqa: ANN401
     """Return what the template does to conversations; a warning where it would only harm SFT targets."""
-    if isinstance(rows[0]["prompt"], str):
+    if tokenizer is None or isinstance(rows[0]["prompt"], str):
         return []
     roles = {message["role"] for row in rows for message in row["prompt"]}
     found = inspect_template(tokenizer, tags)

@@ -60,6 +60,8 @@ class RunDir:
     """One run's directory. Make it with `create_or_resume` or `open`."""
 
     path: Path
+    writes: bool = True
+    """False on every process of a run but the main one: what it is told to write is dropped."""
 
     @classmethod
     def create_or_resume(cls, path: Path | str, resolved: Mapping[str, Any], recipe_yaml: str) -> RunDir:
@@ -223,6 +225,8 @@ class RunDir:
 
     def finish_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Mark a stage as finished, after its results are on disk."""
+        if not self.writes:
+            return
         finished_at = datetime.now(UTC).isoformat(timespec="seconds")
         append_line(self.stages_path, {"stage": stage, "finished_at": finished_at, **facts})
 
@@ -230,7 +234,8 @@ class RunDir:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add the numbers of one training step; ``line`` has ``stage`` and ``step``."""
-        append_line(self.metrics_path, line)
+        if self.writes:
+            append_line(self.metrics_path, line)
 
     def read_metrics(self, stage: str | None = None) -> list[Row]:
         """Return one line per training step, of one stage or of all.
@@ -251,7 +256,8 @@ class RunDir:
 
     def write_json(self, path: Path, value: object) -> None:
         """Replace a JSON file. A number that is not finite becomes null; text survives as it is."""
-        replace(path, (to_json(value, indent=2) + "\n").encode("ascii"))
+        if self.writes:
+            replace(path, (to_json(value, indent=2) + "\n").encode("ascii"))
 
     def read_json(self, path: Path) -> Any:  # noqa: ANN401
         """Return what a JSON file of the run holds.
@@ -278,7 +284,8 @@ class RunDir:
 
     def write_completions(self, stage: str, rows: Sequence[Row]) -> None:
         """Replace the completions behind one measured model, a row each."""
-        write_rows(self.completions_path(stage), rows)
+        if self.writes:
+            write_rows(self.completions_path(stage), rows)
 
     def read_completions(self, stage: str, *, without: Sequence[str] = ()) -> list[Row]:
         """Return the completions behind one measured model, some columns left out; none while they are not written."""
@@ -290,6 +297,8 @@ class RunDir:
 
     def write_rollouts(self, step: int, rows: Sequence[Row]) -> None:
         """Replace the completions of one GRPO step, a row each; columns as in `rollout_log.COLUMNS`."""
+        if not self.writes:
+            return
         write_rows(self.rollouts_path(step), rows, rollout_log.COLUMNS)
         files = self.rollout_files()
         singles = [step for step, path in files.items() if path == self.rollouts_path(step)]
@@ -321,7 +330,7 @@ class RunDir:
 
     def drop_rollouts(self) -> None:
         """Delete the rollout log: a stage begun again may end earlier than the attempt that was killed."""
-        for path in self.rollouts.glob("step*.parquet"):
+        for path in self.rollouts.glob("step*.parquet") if self.writes else ():
             path.unlink()
 
     def read_rollouts(self) -> Iterator[list[Row]]:

@@ -145,6 +145,14 @@ def test_a_number_that_is_none_is_named_first(key: str, value: float | None) -> 
     assert "in 3 of the last 10 steps, first at step 18" in found[0].evidence
 
 
+def test_an_engine_far_from_the_trainer_is_named_and_a_near_one_is_not() -> None:
+    said = diagnose_training(window_of(changed(healthy_lines(steps=20), engine_gap=0.3)))
+    (found,) = [one for one in said if one.severity is Severity.WARNING]
+    assert found.code == "engine-gap"
+    assert "0.30 nats per token apart" in found.evidence
+    assert codes(window_of(changed(healthy_lines(steps=20), engine_gap=0.02))) == []
+
+
 def test_rewards_that_differ_without_a_gradient_are_blocked() -> None:
     assert codes(window_of(changed(healthy_lines(steps=2), grad_norm=0.0))) == ["gradient-blocked"]
     assert codes(window_of(changed(healthy_lines(steps=60), grad_norm=0.0))) == ["gradient-blocked"]

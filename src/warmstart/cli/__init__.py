@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from warmstart import ranks
 from warmstart.cli import (
     chat,
     check,
@@ -71,7 +72,8 @@ def main() -> None:
         with named():
             app()
     except WarmstartError as error:
-        print_error(error)
+        if not error.is_said:
+            print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -86,6 +88,7 @@ def print_error(error: WarmstartError) -> None:
 
     Names and values of files are in it, and they cannot steer the terminal.
     """
-    sys.stderr.write(f"error: {visible(error.message)}\n")
+    who = "" if ranks.is_main() else f"process {ranks.index()}: "
+    sys.stderr.write(f"error: {who}{visible(error.message)}\n")
     if error.hint:
         sys.stderr.write(f"hint:  {visible(error.hint)}\n")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from warmstart import ranks
 from warmstart.cli.options import Json, Set, echo_json, example, recipe_names
+
+if TYPE_CHECKING:
+    from warmstart.rollouts.server import Server
 
 
 def register(app: typer.Typer) -> None:
@@ -54,21 +58,24 @@ def evaluate(
 
     SVAMP, for one: --data svamp.json --set 'data.columns.question=[Body,Question]' --set data.columns.answer=Answer
     """
-    from warmstart.cli.progress import Terminal, quiet_libraries
+    from warmstart.cli.progress import quiet_libraries, terminal
 
     quiet_libraries()
+    ranks.join()
     from warmstart.pipeline import evaluate_model, find_subject
-    from warmstart.rollouts.server import Server
 
     subject = find_subject(
         recipe,
         set_ or [],
         model=model,
         adapter=adapter,
-        server=None if server is None else Server.at(server, model, key=_key(key_env)),
+        server=None if server is None else served(server, model, key_env),
         file=data,
     )
-    result = evaluate_model(subject, out=out, progress=Terminal())
+    with ranks.together():
+        result = evaluate_model(subject, out=out, progress=terminal())
+    if not ranks.is_main():
+        return
     if json:
         echo_json(result)
         return
@@ -80,6 +87,18 @@ def evaluate(
     console.print(eval_table({str(adapter or result["of"]["model"]): result}))
     for table in parts_tables(result):
         console.print(table)
+
+
+def served(url: str, model: str | None, key_env: str | None) -> Server:
+    """Return the server that the options name.
+
+    Raises:
+        ConfigError: If the address is none, or the environment variable is not there.
+        ModelError: If it does not answer, or serves several models and none is named.
+    """
+    from warmstart.rollouts.server import Server
+
+    return Server.at(url, model, key=_key(key_env))
 
 
 def _key(name: str | None) -> str | None:

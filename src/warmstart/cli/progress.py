@@ -17,7 +17,8 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from warmstart.progress import Task
+from warmstart import ranks
+from warmstart.progress import Quiet, Task
 
 
 class _Rate(ProgressColumn):
@@ -64,6 +65,11 @@ class Terminal:
     def say(self, line: str) -> None:
         """Show one line for good; model output in it cannot steer the terminal."""
         self._console.print(Text(plain(line)))
+
+
+def terminal() -> Terminal | Quiet:
+    """Return the terminal of the process that speaks; the others of a run show nothing."""
+    return Terminal() if ranks.is_main() else Quiet()
 
 
 def plain(text: str) -> str:

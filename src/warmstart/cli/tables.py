@@ -99,10 +99,11 @@ def show_probe(found: Mapping[str, Any]) -> None:
         )
     )
     console.print(forecast)
-    lengths = found["lengths"]
+    lengths, entropy = found["lengths"], found["entropy"]
+    spread = "" if entropy is None else f"entropy {entropy:.2f} nats; "
     console.print(
         f"tokens: median {lengths['p50']:.0f}, 95 % below {lengths['p95']:.0f}; cap {found['cap']}, advised {lengths['advised_cap']:.0f}; "
-        f"cut {found['unfinished_share']:.0%}; entropy {found['entropy']:.2f} nats; distinct {found['distinct_share']:.0%}"
+        f"cut {found['unfinished_share']:.0%}; {spread}distinct {found['distinct_share']:.0%}"
     )
     for finding in found["findings"]:
         console.print(

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from warmstart import ranks
+from warmstart.cli.evaluate import served
 from warmstart.cli.options import Json, Out, Recipe, Set, echo_json, example
 
 
@@ -50,7 +52,8 @@ def run(
         probe(recipe=recipe, set_=set_, json=json)
     changes = [*(set_ or []), *([] if cure is None else [f"probe.cure={cure}"])]
     folder = _run(recipe, out, changes, until=None, force=force)
-    _show_summary(folder, json)
+    if ranks.is_main():
+        _show_summary(folder, json)
 
 
 def probe(
@@ -58,19 +61,32 @@ def probe(
     adapter: Annotated[
         Path | None, typer.Option(help="An adapter on the recipe's base, e.g. runs/tiny/warmup/adapter.")
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Ask an OpenAI-compatible server, e.g. vLLM's, instead of loading weights."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The name the server serves it under.")] = None,
+    key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the server's key.")
+    ] = None,
     set_: Set = None,
     plot: Annotated[Path | None, typer.Option(help="Write the forecast as a page with a plot.")] = None,
     json: Json = False,
 ) -> None:
     """Say before training whether GRPO can learn: GO (exit 0), FIX (3) or STOP (4), and why."""
-    from warmstart.cli.progress import Terminal, quiet_libraries
-    from warmstart.config import load_recipe
+    from warmstart.cli.progress import quiet_libraries, terminal
 
-    loaded = load_recipe(recipe, set_ or [])
+    loaded, _ = _loaded(recipe, set_)
     quiet_libraries()
     from warmstart.pipeline import probe_recipe
 
-    found = probe_recipe(loaded, adapter, progress=Terminal())
+    asked = None if server is None else served(server, model, key_env)
+    with ranks.together():
+        found = probe_recipe(loaded, adapter, server=asked, progress=terminal())
+    if not ranks.is_main():
+        raise typer.Exit(_EXITS[str(found.diagnosis.decision)])
     if plot is not None:
         from warmstart.report.probes import write_forecast
 
@@ -90,13 +106,15 @@ _EXITS = {"GO": 0, "FIX": 3, "STOP": 4}
 def sft(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Force = False) -> None:
     """Run up to the warm start (QLoRA SFT) and save its adapter."""
     folder = _run(recipe, out, set_, until="sft", force=force)
-    typer.echo(folder.warmup_adapter)
+    if ranks.is_main():
+        typer.echo(folder.warmup_adapter)
 
 
 def grpo(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Force = False) -> None:
     """Run up to GRPO (Group Relative Policy Optimization) and save its adapter."""
     folder = _run(recipe, out, set_, until="grpo", force=force)
-    typer.echo(folder.grpo_adapter)
+    if ranks.is_main():
+        typer.echo(folder.grpo_adapter)
 
 
 def report(
@@ -115,17 +133,22 @@ def report(
 def _run(
     recipe: str, out: Path | None, overrides: list[str] | None, *, until: str | None, force: bool
 ) -> Any:  # noqa: ANN401
-    from warmstart.cli.progress import Terminal, quiet_libraries
-    from warmstart.config import load_recipe, recipe_text
+    from warmstart.cli.progress import quiet_libraries, terminal
 
-    loaded = load_recipe(recipe, overrides or [])
+    loaded, text = _loaded(recipe, overrides)
     quiet_libraries()
     from warmstart.pipeline import run as run_recipe
 
     folder = out or Path("runs") / loaded.name
-    return run_recipe(
-        loaded, folder, recipe_yaml=recipe_text(recipe), until=until, force=force, progress=Terminal()
-    )
+    return run_recipe(loaded, folder, recipe_yaml=text, until=until, force=force, progress=terminal())
+
+
+def _loaded(recipe: str, overrides: list[str] | None) -> tuple[Any, str]:
+    """Return the recipe and its text; of several processes the first one reads them, for all."""
+    from warmstart.config import load_recipe, recipe_text
+
+    ranks.join()
+    return ranks.from_main(lambda: (load_recipe(recipe, overrides or []), recipe_text(recipe)))
 
 
 def _show_summary(folder: Any, as_json: bool) -> None:  # noqa: ANN401

@@ -272,6 +272,7 @@ CAUSES: dict[str, Cause] = {
             "accept outer white space, or a few more SFT steps",
         ),
         # The course of training.
+        Cause("engine-gap", _W, "vLLM computes another policy", "give it the trainer's precision", False),
         Cause("hacking", _I, "the reward rises and the answers do not", "close the hole; roll back"),
         Cause("rate-too-large", _I, "the learning rate is too large", "a tenth of it"),
         Cause("collapse", _I, "the policy has collapsed", "roll back to the best checkpoint; lower the rate"),

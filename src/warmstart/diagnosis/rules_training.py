@@ -30,6 +30,8 @@ ZERO_LOSS = 0.05
 """Below this mean loss users ask what is broken; healthy tiny runs scatter within ±0.02."""
 UNDECIDED_OFTEN = 0.05
 """Share of undecided completions in training that is worth a word; symbolic graders time out now and then."""
+ENGINE_APART = 0.1
+"""Mean absolute gap in nats per token that rounding does not explain: an importance weight off by a tenth."""
 
 Rule = Callable[[TrainingWindow], Finding | None]
 
@@ -91,6 +93,18 @@ def undecided(window: TrainingWindow) -> Finding | None:
     level = Severity.BROKEN if share >= UNDECIDED_BROKEN else Severity.WARNING
     evidence = f"the outcome of {whole(share)} of the completions could not be told"
     return finding("reward-undecided", evidence, level=level, share=share)
+
+
+def engine_gap(window: TrainingWindow) -> Finding | None:
+    """The engine that samples and the trainer give a token different probabilities."""
+    apart = window.now("engine_gap")
+    if len(window) < FIRST or not apart > ENGINE_APART:
+        return None
+    evidence = (
+        f"vLLM's and the trainer's log-probabilities are {apart:.2f} nats per token apart in the last steps; "
+        "what is sampled is not what is trained"
+    )
+    return finding("engine-gap", evidence, gap=apart)
 
 
 def sampling_degenerate(window: TrainingWindow) -> Finding | None:
@@ -218,6 +232,7 @@ RULES: tuple[Rule, ...] = (
     not_a_number,
     no_gradient,
     undecided,
+    engine_gap,
     sampling_degenerate,
     unfinished,
     no_format,

@@ -102,7 +102,7 @@ class TrainingWindow:
         series: By the key of metrics.jsonl: ``reward``, ``reward_std``, ``grad_norm``, ``loss``, ``entropy``
             (nats per token), ``kl``, ``completion_tokens``, ``truncated_share``, ``live_share`` (by total
             reward), ``outcome_live_share``, ``all_fail_share``, ``all_pass_share``, ``undecided_share``,
-            ``learning_rate``, ``clip_ratio``, ``weight_change`` (relative, since the start). Shape (T,) each.
+            ``learning_rate``, ``clip_ratio``, ``engine_gap`` (nats per token), ``weight_change`` (relative, since the start). Shape (T,) each.
         rewards: Mean of each reward function, unweighted; shape (T,) each.
         broken_T: Loss or gradient norm was logged and is no finite number.
         outcome: Name of the reward that says whether the answer is right.

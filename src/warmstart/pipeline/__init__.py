@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmstart import environment, failures, run_lock, summary
+from warmstart import environment, failures, ranks, run_lock, summary
 from warmstart.config import Recipe, resolved
 from warmstart.errors import HopelessError
 from warmstart.model_card import write_cards
@@ -71,8 +72,8 @@ def run(
         HopelessError: If the diagnosis is STOP and ``force`` is not given; summary and report are written.
         WarmstartError: As the stages do, with what to do about it.
     """
-    progress = progress or Quiet()
-    with run_lock.held(out) as killed:
+    progress = progress if progress is not None and ranks.is_main() else Quiet()
+    with ranks.together(), run_lock.held(out) as killed:
         if killed is not None:
             progress.say(f"the run of {killed}, was killed; going on from what it finished")
         return _run(recipe, out, recipe_yaml=recipe_yaml, until=until, force=force, progress=progress)
@@ -81,19 +82,21 @@ def run(
 def _run(
     recipe: Recipe, out: Path, *, recipe_yaml: str, until: str | None, force: bool, progress: Progress
 ) -> RunDir:
-    folder = RunDir.create_or_resume(out, resolved(recipe), recipe_yaml)
+    folder = ranks.from_main(lambda: RunDir.create_or_resume(out, resolved(recipe), recipe_yaml))
+    folder = replace(folder, writes=ranks.is_main())
     this = Run(recipe, folder, progress, force=force or recipe.probe.force)
     folder.write_json(folder.environment_path, environment.describe())
     for name, stage in stages(this):
-        if folder.is_finished(name):
+        if name in ranks.from_main(folder.finished_stages):
             this.progress.say(f"{name}: already done")
         else:
             began = time.perf_counter()
             try:
                 with failures.named(name):
                     facts = stage(this)
-            except HopelessError:
+            except HopelessError as error:
                 conclude(folder)
+                error.is_said = not ranks.is_main()
                 raise
             facts["wall_s"] = round(time.perf_counter() - began, 3)
             facts["peak_rss_gb"] = round(environment.peak_rss_gb(), 3)
@@ -117,7 +120,9 @@ def stages(this: Run) -> Iterator[tuple[str, Stage]]:
 
 
 def conclude(folder: RunDir) -> None:
-    """Write summary.json, report.html and the adapters' model cards from what the run directory holds."""
+    """Write summary.json, report.html and the adapters' model cards; only the main process of a run does."""
+    if not folder.writes:
+        return
     folder.write_json(folder.summary_path, summary.build_summary(folder))
     write_cards(folder)
     build_report(folder.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from warmstart import ranks
 from warmstart.config import Recipe
 from warmstart.data import DataSplits, load
 from warmstart.models import load_tokenizer, most_positions
@@ -51,7 +52,7 @@ class Run:
     @property
     def plan(self) -> Plan:
         """The cure that the probe settled on; before it, the one that the recipe forces."""
-        written = self.folder.read_json_if_there(self.folder.plan_path)
+        written = ranks.from_main(lambda: self.folder.read_json_if_there(self.folder.plan_path))
         return Plan.from_dict(written) if written else Plan.forced(self.recipe)
 
     def prompter(self, plan: Plan | None = None) -> Prompter:

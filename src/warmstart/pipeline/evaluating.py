@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warmstart import data, durable
+from warmstart import data, durable, ranks
 from warmstart.completion_log import EvalDir
 from warmstart.config import Recipe, load_recipe
 from warmstart.errors import ModelError, RunDirError
@@ -102,7 +103,7 @@ def evaluate_model(
         of |= {"model": subject.server.model, "server": subject.server.url}
     folder = None if out is None else EvalDir(out)
     problems = _problems(subject, show)
-    if folder is not None and (known := _known(folder, of, wanted)) is not None:
+    if folder is not None and (known := ranks.from_main(partial(_known, folder, of, wanted))) is not None:
         show.say(f"{out}: already done")
         return known
     answerer, decides = _answerer(subject)
@@ -120,7 +121,7 @@ def evaluate_model(
     result = {"of": of | _described(wanted), **summarise_eval(rows, temperature=wanted.temperature)}
     if differing := describe_grading(result):
         show.say(differing)
-    if folder is not None:
+    if folder is not None and ranks.is_main():
         durable.replace(folder.result_path, (durable.to_json(result, indent=2) + "\n").encode("ascii"))
     return result
 

@@ -21,6 +21,7 @@ from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.probing import Probe, ProbeSettings, probe
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
+from warmstart.rollouts.server import Server
 from warmstart.templates import Prompter
 
 OUTCOME = "correctness_reward_func"
@@ -114,10 +115,14 @@ def probe_stage(run: Run) -> dict[str, Any]:
     }
 
 
-def probe_recipe(recipe: Recipe, adapter: Path | None, *, progress: Progress | None = None) -> Probe:
-    """Return the probe of the recipe's base, or of an adapter on it, outside any run directory."""
+def probe_recipe(
+    recipe: Recipe, adapter: Path | None, *, server: Server | None = None, progress: Progress | None = None
+) -> Probe:
+    """Return the probe of the recipe's base, of an adapter on it, or of a server, outside any run directory."""
     run = Run(recipe, None, progress or Quiet())
-    model = load_merged(recipe.model.name, adapter, revision=recipe.model.revision, dtype=recipe.model.dtype)
+    model = server or load_merged(
+        recipe.model.name, adapter, revision=recipe.model.revision, dtype=recipe.model.dtype
+    )
     settings = settings_of(recipe)
     run.progress.say(
         f"probe: {settings.problems} problems × {settings.completions} completions, at most {settings.most_tokens:,} tokens"
@@ -128,7 +133,8 @@ def probe_recipe(recipe: Recipe, adapter: Path | None, *, progress: Progress | N
 def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettings) -> Probe:  # noqa: ANN401
     """Return the probe of the base; without one right answer it is widened until a bound can be said."""
     recipe = run.recipe
-    require_fit(model, prompter.tokenizer)
+    if not isinstance(model, Server):
+        require_fit(model, prompter.tokenizer)
     plumbing = [*inspect_prompter(prompter, run.data.train[:8]), *data_findings(run.data)]
     widest = min(MOST_PROBLEMS * settings.problems, len(run.data.train))
     while True:

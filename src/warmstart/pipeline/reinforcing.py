@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from accelerate import PartialState
-
+from warmstart import ranks
 from warmstart.batching import plan_batches
 from warmstart.config import Recipe
 from warmstart.curriculum import RewardPlan
@@ -19,6 +19,9 @@ from warmstart.training.checks import Checker
 from warmstart.training.grpo import train_grpo
 from warmstart.training.watch import SignalWatch
 
+VLLM_URL = "WARMSTART_VLLM_URL"
+"""Where the vLLM server is, with grpo.vllm=server: no setting of the recipe, since a run that goes on may
+find its server on another machine."""
 _HANDOVER_PROBLEMS = 64
 
 
@@ -61,7 +64,7 @@ def grpo(run: Run) -> dict[str, Any]:
             problems_per_step,
             group_size,
             micro_batch=wanted.micro_batch,
-            processes=PartialState().num_processes,
+            processes=ranks.count(),
         ),
         arguments=grpo_arguments(recipe, base.dtype),
         handover=_handover(run) if warm else None,
@@ -84,7 +87,7 @@ def _split(run: Run) -> tuple[list[Problem], list[Problem]]:
 def _sampling(run: Run, problems: list[Problem]) -> ProblemSampling:
     """Return what is known of the problems: their family and steps, and the last probe's solve rates."""
     told = [(problem.family, problem.steps) for problem in problems]
-    probes = run.folder.read_probes()
+    probes = ranks.from_main(run.folder.read_probes)
     rates = probes[-1].get("solve_rates", {}) if probes else {}
     return ProblemSampling(
         strata=told if len(set(told)) > 1 else None,
@@ -116,16 +119,18 @@ def grpo_arguments(recipe: Recipe, dtype: Any) -> dict[str, Any]:  # noqa: ANN40
     }
     if wanted.vllm != "off":
         arguments |= {"use_vllm": True, "vllm_mode": wanted.vllm}
+    if wanted.vllm == "server" and (address := os.environ.get(VLLM_URL)):
+        arguments["vllm_server_base_url"] = address
     return arguments | dict(wanted.trl)
 
 
 def _handover(run: Run) -> tuple[list[Problem], float] | None:
     """Return the problems and their greedy format rate after SFT, as `eval-warmup` measured it."""
-    if not run.folder.is_finished("eval-warmup"):
+    if not ranks.from_main(lambda: run.folder.is_finished("eval-warmup")):
         return None
     greedy = {
         row["problem_id"]: row["format"]
-        for row in run.folder.read_completions("warmup")
+        for row in ranks.from_main(lambda: run.folder.read_completions("warmup"))
         if row["mode"] == "greedy" and row["split"] == "eval"
     }
     problems = [problem for problem in run.data.eval if problem.id in greedy][:_HANDOVER_PROBLEMS]

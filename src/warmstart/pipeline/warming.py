@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from warmstart import ranks
 from warmstart.diagnosis import Decision
 from warmstart.errors import TrainingError
 from warmstart.models import add_adapter, load_base, load_merged
@@ -46,7 +47,7 @@ def sft(run: Run) -> dict[str, Any]:
     if plan.warm_start == "self-warm-start" and run.recipe.probe.cure == "auto":
         attempts.append(("gold-warm-start", 1.0))
     first = _first_probe(run)
-    cures = run.folder.read_json_if_there(run.folder.cures_path) or []
+    cures = ranks.from_main(lambda: run.folder.read_json_if_there(run.folder.cures_path)) or []
     facts: dict[str, Any] = {}
     found: Probe | None = None
     for number, (name, gentleness) in enumerate(attempts):
@@ -89,7 +90,8 @@ def cure_from(name: str, first: dict[str, Any], after: Probe) -> dict[str, Any]:
 
 
 def _first_probe(run: Run) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = run.folder.read_json_if_there(run.folder.probe_path("base"))
+    path = run.folder.probe_path("base")
+    found: dict[str, Any] | None = ranks.from_main(lambda: run.folder.read_json_if_there(path))
     return found
 
 
@@ -164,7 +166,8 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dic
     run.progress.say(f"SFT example, the supervised part in ⟦ ⟧:\n{shown}")
     if supervised.cut:
         run.progress.say(f"SFT: {supervised.cut} of {len(problems)} rows left out, they would be cut")
-    shutil.rmtree(run.folder.warmup_adapter, ignore_errors=True)
+    if ranks.is_main():
+        shutil.rmtree(run.folder.warmup_adapter, ignore_errors=True)
     base = load_base(
         recipe.model.name,
         revision=recipe.model.revision,

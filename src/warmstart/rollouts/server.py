@@ -6,15 +6,19 @@ server) is tried again; what does not is an error in the server's own words.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from warmstart import ranks
 from warmstart.errors import ConfigError, ModelError
 from warmstart.rollouts.transformers import Completion
 
@@ -25,6 +29,8 @@ _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _SHOWN = 300
+AT_ONCE = 16
+"""Requests that are open at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,71 @@ class Server:
             f"{self.url} did not answer in {TRIES} tries: {why}",
             "is the server running, and is the address right? The same command goes on where it stopped",
         )
+
+
+def sample(
+    server: Server,
+    conversations: Sequence[list[dict[str, str]]],
+    *,
+    samples: int,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int,
+    keys: Sequence[int] | None = None,
+    at_once: int = AT_ONCE,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[list[Completion]]:
+    """Return ``samples`` completions of each conversation; in a run of several processes the main one asks.
+
+    Args:
+        server: Who is asked.
+        conversations: Messages, in the server's own chat template.
+        samples: Completions of each.
+        temperature: Of the sampling.
+        top_p: Of the sampling.
+        max_tokens: The cap.
+        seed: Each request has a seed of its own, of this one, key and sample.
+        keys: What stands for each conversation in it; by default its index.
+        at_once: Requests that are open at a time.
+        on_progress: Called for every completion.
+
+    Raises:
+        ModelError: As `Server.complete` does.
+    """
+
+    def ask(key: int, messages: list[dict[str, str]], number: int) -> Completion:
+        completion = server.complete(
+            messages,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            seed=_request_seed(seed, key, number),
+        )
+        if on_progress is not None:
+            on_progress(1)
+        return completion
+
+    def ask_all() -> list[list[Completion]]:
+        with ThreadPoolExecutor(at_once) as pool:
+            asked = [
+                [pool.submit(ask, key, messages, number) for number in range(samples)]
+                for key, messages in zip(
+                    range(len(conversations)) if keys is None else keys, conversations, strict=True
+                )
+            ]
+            try:
+                return [[future.result() for future in group] for group in asked]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    return ranks.from_main(ask_all)
+
+
+def _request_seed(seed: int, key: int, number: int) -> int:
+    digest = hashlib.blake2b(repr((seed, key, number)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1  # Servers take a signed 32-bit number.
 
 
 def _parsed(content: bytes, url: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from warmstart import ranks
 from warmstart.models import evaluating, merged, stop_ids
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
@@ -58,6 +59,8 @@ def generate(
 ) -> list[list[Completion]]:
     """Return ``samples`` completions for each prompt, in the order of ``prompts``.
 
+    In a run of several processes each samples its share and all return the whole: all must call it.
+
     Args:
         model: In evaluation mode or not, with an adapter or not; it is left as it was.
         tokenizer: Decodes the completions and names the stop tokens.
@@ -72,17 +75,14 @@ def generate(
         batch_size: Completions generated at once.
         seed: Every completion has random draws of its own, keyed by seed, prompt and sample index.
         keys: What stands for each prompt in that key; by default its index.
-        on_progress: Called with the number of completions of each batch.
+        on_progress: Called with the number of completions of each batch, those of all processes.
     """
     stops = stop_ids(model, tokenizer)
     sampling = Sampling(temperature, top_p, top_k, min_p, repetition_penalty)
     # Rows of like length together, so that little is spent on padding; a prompt's samples stay together.
-    rows = [
-        (index, sample)
-        for _, index in sorted((len(ids), index) for index, ids in enumerate(prompts))
-        for sample in range(samples)
-    ]
-    completions: list[list[Completion]] = [[] for _ in prompts]
+    mine = ranks.share([index for _, index in sorted((len(ids), index) for index, ids in enumerate(prompts))])
+    rows = [(index, sample) for index in mine for sample in range(samples)]
+    completions: dict[int, list[Completion]] = {index: [] for index in mine}
     with evaluating(model), merged(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
@@ -108,8 +108,9 @@ def generate(
             for (index, _), decoded in zip(batch, written, strict=True):
                 completions[index].append(_completion(tokenizer, decoded, stops))
             if on_progress is not None:
-                on_progress(len(batch))
-    return completions
+                on_progress(len(batch) * ranks.count())
+    everyones = dict(ranks.gather(list(completions.items())))
+    return [everyones[index] for index in range(len(prompts))]
 
 
 def _completion(tokenizer: PreTrainedTokenizerBase, decoded: Decoded, stops: list[int]) -> Completion:

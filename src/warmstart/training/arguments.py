@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from warmstart import ranks
+
 
 def fixed_arguments(folder: Path) -> dict[str, Any]:
     """Return them for a stage whose adapter goes to ``folder``: every step logged to us, and nothing else kept."""
@@ -16,5 +18,9 @@ def fixed_arguments(folder: Path) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        # Several processes without a GPU: transformers must be told, as accelerate is in `ranks.join`.
+        "use_cpu": ranks.count() > 1 and not torch.cuda.is_available(),
+        # Every adapted layer is used in every forward pass; looking for others costs a pass over the graph.
+        "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }

@@ -38,6 +38,7 @@ _RENAMED = {
     "signal/all_pass_share": "all_pass_share",
     "signal/undecided_share": "undecided_share",
     "signal/reward_fault_share": "reward_fault_share",
+    "sampling/sampling_logp_difference/mean": "engine_gap",
     "time/generate_s": "generate_s",
     "time/score_s": "score_s",
     "step_time": "step_s",
@@ -115,7 +116,7 @@ def generations_per_log(args: TrainingArguments) -> float:
     """
     each = int(getattr(args, "steps_per_generation", None) or args.gradient_accumulation_steps)
     per_step = args.gradient_accumulation_steps / (each * int(getattr(args, "num_iterations", 1)))
-    return max(1.0, per_step) if args.logging_steps == 1 else per_step
+    return float(max(1.0, per_step) if args.logging_steps == 1 else per_step)
 
 
 def metrics_line(stage: str, step: int, logs: dict[str, Any], *, generations: float = 1.0) -> dict[str, Any]:

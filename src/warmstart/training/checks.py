@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from warmstart import ranks
 from warmstart.diagnosis import Evaluation
 from warmstart.estimates import bootstrap_rate
 from warmstart.grading import grade, grade_lenient
 from warmstart.learning_signal import live_groups
 from warmstart.records import Problem, Verdict
-from warmstart.rollouts import generate
+from warmstart.rollouts import Completion, generate
 from warmstart.templates import Prompter
 
 SAMPLES = 4
@@ -55,7 +56,6 @@ class Checker:
 
     def measure(self, model: Any, step: int) -> Check:  # noqa: ANN401
         """Return the check of ``model`` as it is at ``step``, which also seeds the sampling."""
-        tags = self.prompter.tags
         groups = generate(
             model,
             self.prompter.tokenizer,
@@ -66,6 +66,11 @@ class Checker:
             batch_size=self.batch_size or len(self.problems) * SAMPLES,
             seed=step,
         )
+        # Graded once: a grader that runs out of time on one process alone would part their ways.
+        return ranks.from_main(lambda: self._graded(groups, step))
+
+    def _graded(self, groups: Sequence[Sequence[Completion]], step: int) -> Check:
+        tags = self.prompter.tags
         rows = [
             [
                 (grade(text, problem.gold, tags=tags), grade_lenient(text, problem.gold, tags=tags))

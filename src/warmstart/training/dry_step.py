@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import Trainer
 
+from warmstart import ranks
 from warmstart.batching import BatchPlan
 from warmstart.errors import TrainingError
 from warmstart.failures import is_out_of_memory
@@ -114,6 +115,8 @@ def _fits(trainer: Made, attempt: Callable[[Made, int], None], rows: int) -> boo
         if not is_out_of_memory(error):
             raise
         fits = False
+    # Of several processes the fullest device decides for all.
+    fits = all(ranks.gather([fits]))
     # Outside the except block: the error's traceback holds the tensors.
     trainer.model.zero_grad(set_to_none=True)
     gc.collect()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trl
 from datasets import Dataset
 
+from warmstart import ranks
 from warmstart.batching import BatchPlan
 from warmstart.diagnosis import Severity, SmokeFacts, diagnose_smoke
 from warmstart.errors import TrainingError
@@ -28,8 +29,10 @@ from warmstart.time_split import Work
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, TimeNote, quieten
 from warmstart.training.dry_step import fitting, worst_grpo
+from warmstart.training.engine import check_engine
 from warmstart.training.finite import FiniteOnly
 from warmstart.training.reward_faults import RewardFaults
+from warmstart.training.saving import save_adapter
 from warmstart.training.signal_config import RolloutSink, SignalConfig
 from warmstart.training.smoke import smoke_step, targets_under
 from warmstart.training.trainer import GRPOTrainer
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 
 RewardFunction = Callable[..., list[float | None]]
 
+_ENGINE_PROBLEMS = 8
+"""Prompts that the engine is tested with."""
 HANDOVER_TOLERANCE = 0.05
 """The format rate inside the trainer may differ this much from the one measured after SFT."""
 
@@ -202,9 +207,10 @@ def train_grpo(
         check_gradient(
             trainer, prompter, problems[0], [function for function, _ in rewards.values()], outcome
         )
+        if trainer.engine is not None:
+            progress.say(check_vllm(trainer, prompter, problems[:_ENGINE_PROBLEMS]))
         trainer.train()
-    trainer.model.save_pretrained(str(folder))
-    prompter.tokenizer.save_pretrained(str(folder))
+    save_adapter(trainer, prompter.tokenizer, folder)
     return {
         "steps": trainer.state.global_step,
         "generated_tokens": generated,
@@ -228,6 +234,28 @@ def longest_prompt(prompter: Prompter, problems: Sequence[Problem]) -> list[int]
     """Return the tokens of the longest prompt, looked for among the sixteen longest questions."""
     candidates = heapq.nlargest(16, problems, key=lambda problem: len(problem.question))
     return max((prompter.prompt_ids(problem.question) for problem in candidates), key=len)
+
+
+def check_vllm(trainer: GRPOTrainer, prompter: Prompter, problems: Sequence[Problem]) -> str:
+    """Return a line about the engine that generates, once it has shown that it follows the trainer's weights.
+
+    Raises:
+        TrainingError: If it does not, or computes another model.
+    """
+    assert trainer.engine is not None
+    if ranks.sharded() is not None:
+        return f"vLLM: not checked, because {ranks.sharded()} has split the weights"
+    prompts, _, _ = trainer._tokenize_prompts([prompter.messages(problem.question) for problem in problems])
+    found = check_engine(
+        trainer.accelerator.unwrap_model(trainer.model),
+        trainer.engine,
+        prompts,
+        temperature=trainer.args.temperature,
+    )
+    return (
+        f"vLLM follows the trainer's weights: {found.gap:.3f} nats per token apart, and {found.followed:.3f} "
+        f"after a nudge of {found.stale:.2f}"
+    )
 
 
 def check_gradient(

@@ -103,8 +103,8 @@ def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int
     Args:
         batch: The scored generation batch.
         rows: Which of its rows; may be empty.
-        size: Rows of the result, at least one. Missing ones are filled with a row of one token and
-            advantage zero, because every process must hold as many.
+        size: Rows of the result, at least one. Missing ones are filled with a row of no token that counts
+            and advantage zero, because every process must hold as many.
         stock_rows: Rows TRL would have had in its micro-batch.
         loss_type: Decides whether the divisor is a row count.
     """
@@ -119,7 +119,6 @@ def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int
     if len(rows) < size:
         result["advantages"][len(rows) :] = 0
         result["completion_mask"][len(rows) :] = 0
-        result["completion_mask"][len(rows) :, 0] = 1
     if loss_type in ROW_DIVISOR:
         # The loss is linear in the advantages, and TRL will divide by `size` instead of `stock_rows`.
         result["advantages"] = result["advantages"] * (size / stock_rows)

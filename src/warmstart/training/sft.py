@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from warmstart import ranks
 from warmstart.batching import BatchPlan, plan_batches
 from warmstart.errors import DataError, TrainingError
 from warmstart.grading import grade
@@ -25,6 +26,7 @@ from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
 from warmstart.training.dry_step import fitting, worst_sft
 from warmstart.training.finite import FiniteOnly
+from warmstart.training.saving import save_adapter
 from warmstart.training.stop_rule import StopRule
 
 if TYPE_CHECKING:
@@ -134,7 +136,9 @@ def train_sft(
             "SFT has no trainable parameters", "check lora.target_modules against the model's layers"
         )
     check_rows(prompter, rows)
-    batches = plan_batches(1, batch_size, micro_batch=micro_batch, name="sft.micro_batch")
+    batches = plan_batches(
+        1, batch_size, micro_batch=micro_batch, processes=ranks.count(), name="sft.micro_batch"
+    )
     on_gpu = torch.cuda.is_available()
     settings = {
         **fixed_arguments(folder),
@@ -186,8 +190,7 @@ def train_sft(
         raise TrainingError(
             "the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32"
         )
-    trainer.model.save_pretrained(str(folder))
-    prompter.tokenizer.save_pretrained(str(folder))
+    save_adapter(trainer, prompter.tokenizer, folder)
     supervised = sum(len(row["labels"]) - row["labels"].count(_IGNORED) for row in rows)
     return {
         "rows": len(rows),

@@ -30,6 +30,7 @@ from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
 from warmstart.training import adaptive_sampler, live_rows, rollout_rows, shared_prompts
 from warmstart.training.adaptive_sampler import AdaptiveSampler, SamplerKeeper
+from warmstart.training.engine import TrlEngine
 from warmstart.training.plan_keeper import PlanKeeper
 from warmstart.training.signal_config import SignalConfig
 
@@ -70,6 +71,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             self._weigh(self.signal.plan)
         self.switched_off: dict[str, str] = {}
         """The shortcuts that are off, each with the reason."""
+        self.engine = TrlEngine(self) if self.use_vllm else None
         self._pending_rollouts: list[dict[str, Any]] = []
         self._decoded: list[Decoded] | None = None
         self._buffered_inputs: list[live_rows.Batch] | None = None
@@ -146,6 +148,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             # No log-probabilities: TRL takes them for a vLLM's and would correct for a gap there is not.
             generated: Any = ([list(decoded.ids) for decoded in self._decoded], None)
         else:
+            if self.engine is not None:
+                self.engine.follow()
             generated = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -340,7 +344,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         shares = live_rows.share_out(group[rows].tolist(), lengths, bins, stock_rows)
         sizes = torch.tensor([[max(1, len(share)) for share in shares]], device=rows.device)
         sizes = self.accelerator.gather(sizes).view(-1, bins).amax(dim=0)
-        self._record("signal/update_share", len(rows) / scored["advantages"].shape[0])
+        updated = torch.tensor([len(rows) / scored["advantages"].shape[0]], device=rows.device)
+        self._record("signal/update_share", float(self.accelerator.gather(updated).mean()))
         return [
             live_rows.micro_batch(
                 scored,

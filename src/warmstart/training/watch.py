@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from warmstart import ranks
 from warmstart.diagnosis import (
     Evaluation,
     Finding,
@@ -100,7 +101,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             "format_max": format_max,
         }
         self._tags = tags
-        self._say = say
+        self._say = say if ranks.is_main() else lambda line: None
         self._stop = stop
         self._checker = checker
         self._check_every = check_every
@@ -221,7 +222,8 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             evaluations=tuple(self._evaluations),
             **self._known,
         )
-        found = diagnose_training(window)
+        # The main process alone has read the completions; all of them stop, or none.
+        found = ranks.from_main(lambda: diagnose_training(window))
         codes = {one.code for one in found if one.is_serious}
         self._held = {one.code: self._held.get(one.code, 0) + 1 for one in found}
         for one in found:
