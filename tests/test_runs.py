@@ -225,3 +225,19 @@ def test_a_step_in_which_no_reward_could_be_told_has_the_types_of_any_other(tmp_
     run = start(tmp_path)
     run.write_rollouts(1, [row | {"rewards": {"correctness_reward_func": None}} for row in rollout_rows(1)])
     assert "double" in str(pq.read_schema(run.rollouts_path(1)).field("rewards").type)
+
+
+def test_a_directory_of_an_older_version_is_named_by_what_it_does_not_know_and_stays_as_it_is(
+    tmp_path,
+) -> None:
+    older = {"seed": 7, "grpo": {"steps": 80}}
+    run = RunDir.create_or_resume(tmp_path, older, "seed: 7")
+    run.finish_stage("data", {"train": 4})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    newer = {"seed": 7, "grpo": {"steps": 80, "rewards": []}, "prompt": {"role": "auto"}}
+    with pytest.raises(RunDirError, match=r"grpo\.rewards: unset there, \[\] now") as refused:
+        RunDir.create_or_resume(tmp_path, newer, "seed: 7")
+    assert 'prompt.role: unset there, "auto" now' in refused.value.message
+    assert refused.value.exit_code == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert list(RunDir.open(tmp_path).finished_stages()) == ["data"]

@@ -99,6 +99,23 @@ def test_a_dead_process_is_counted_as_a_crash_and_replaced():
         pool.close()
 
 
+def test_formulas_that_could_not_be_told_are_counted_and_said_and_others_are_not(monkeypatch):
+    pool = SymbolicPool(workers=1)
+    monkeypatch.setattr(symbolic, "_pool", pool)
+    said = []
+    with symbolic.counting(said.append):
+        grade("<answer>$1+x$</answer>", "x+1")
+    assert said == []
+    with symbolic.counting(said.append):
+        pool._idle[0]._process.kill()
+        grade("<answer>$1+x$</answer>", "x+2")
+        grade("<answer>$1+x$</answer>", "x+1")
+    pool.close()
+    assert said == [
+        "grading: 1 of 2 formulas could not be told: 0 ran out of time, 1 took their process with them, 0 failed"
+    ]
+
+
 def test_closing_kills_the_processes_and_the_pool_can_be_used_again():
     pool = SymbolicPool(workers=1)
     pool.compare("$x$", "$x$")

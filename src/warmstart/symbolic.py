@@ -17,7 +17,9 @@ import queue
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -214,6 +216,22 @@ def default_pool() -> SymbolicPool:
             _pool = SymbolicPool()
             atexit.register(_pool.close)
         return _pool
+
+
+@contextmanager
+def counting(say: Callable[[str], None]) -> Iterator[None]:
+    """Say at the end of the ``with`` block how many formulas could not be told in it, if there were any."""
+    before = SymbolicCounts() if _pool is None else _pool.counts
+    yield
+    now = SymbolicCounts() if _pool is None else _pool.counts
+    asked, late, dead, failed = (
+        after - first for after, first in zip(astuple(now), astuple(before), strict=True)
+    )
+    if late or dead or failed:
+        say(
+            f"grading: {late + dead + failed:,} of {asked:,} formulas could not be told: {late:,} ran out of time, "
+            f"{dead:,} took their process with them, {failed:,} failed"
+        )
 
 
 def _forget_pool() -> None:

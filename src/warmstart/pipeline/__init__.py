@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmstart import environment, failures, ranks, run_lock, summary
+from warmstart import environment, failures, ranks, run_lock, summary, symbolic
 from warmstart.config import Recipe, resolved
 from warmstart.errors import HopelessError
 from warmstart.model_card import write_cards
@@ -92,7 +92,7 @@ def _run(
         else:
             began = time.perf_counter()
             try:
-                with failures.named(name):
+                with failures.named(name), symbolic.counting(this.progress.say):
                     facts = stage(this)
             except HopelessError as error:
                 conclude(folder)
