@@ -25,6 +25,8 @@ SHORT = [
     "grpo.problems_per_step=2",
     "grpo.group_size=4",
     "grpo.micro_batch=8",
+    "grpo.check_every=1",
+    "trackers=[tensorboard]",
 ]
 
 
@@ -63,6 +65,35 @@ def test_the_summary_has_the_contracts_fields_and_the_counts_of_the_recipe(finis
                 assert rate["ci95"][0] <= rate["value"] <= rate["ci95"][1]
     assert summary["cost"]["generated_tokens"] > 0
     assert summary["cost"]["peak_rss_gb"] > 0
+
+
+def test_every_step_is_in_the_tracker_with_our_metrics_under_our_name(finished) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = (finished.path / "grpo" / "trainer" / "runs").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    names = set(events.Tags()["scalars"])
+    assert {"train/warmstart/live_share", "train/warmstart/all_fail_share", "train/reward"} <= names
+    assert [name for name in names if "signal/" in name or "time/" in name] == []
+    told = [scalar.value for scalar in events.Scalars("train/warmstart/live_share")]
+    assert told == pytest.approx([line["live_share"] for line in finished.read_metrics("grpo")])
+    held_out = events.Scalars("train/warmstart/held_out_strict")
+    assert [scalar.step for scalar in held_out] == [1, 2]
+    assert [line["held_out_strict"] for line in finished.read_metrics("grpo")] == pytest.approx(
+        [scalar.value for scalar in held_out]
+    )
+
+
+def test_the_adapters_have_cards_and_the_summary_says_gain_grading_and_overlap(finished) -> None:
+    summary = finished.read_json(finished.summary_path)
+    for folder in (finished.warmup_adapter, finished.grpo_adapter):
+        assert "## Measured" in (folder / "README.md").read_text()
+    assert [(gain["a"], gain["b"], gain["mode"]) for gain in summary["gain"]][::2] == [
+        ("base", "warmup", "greedy"), ("base", "grpo", "greedy"), ("warmup", "grpo", "greedy"),
+    ]  # fmt: skip
+    assert set(summary["overlap"]["by_source"]) == {"questions", "rationales", "SFT targets"}
+    assert summary["eval"]["base"]["grading"]["completions"] == 8 * 3
+    assert not list((finished.path / "eval").glob("*.parts"))
 
 
 def test_training_lines_come_in_order_with_the_signal_of_every_step(finished) -> None:

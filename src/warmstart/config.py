@@ -339,6 +339,8 @@ class Recipe(_Section):
     """One line for `warmstart recipes`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of data, adapter, sampling and training."""
+    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = []
+    """Where every training step is shown live. TRL: ``report_to``."""
     model: ModelConfig
     prompt: PromptConfig = PromptConfig()
     data: DataConfig

@@ -17,6 +17,7 @@ from warmstart.records import Problem
 from warmstart.training.adaptive_sampler import ProblemSampling
 from warmstart.training.checks import Checker
 from warmstart.training.grpo import train_grpo
+from warmstart.training.trackers import tracker_arguments
 from warmstart.training.watch import SignalWatch
 
 VLLM_URL = "WARMSTART_VLLM_URL"
@@ -121,6 +122,7 @@ def grpo_arguments(recipe: Recipe, dtype: Any) -> dict[str, Any]:  # noqa: ANN40
         arguments |= {"use_vllm": True, "vllm_mode": wanted.vllm}
     if wanted.vllm == "server" and (address := os.environ.get(VLLM_URL)):
         arguments["vllm_server_base_url"] = address
+    arguments |= tracker_arguments(recipe.trackers, f"{recipe.name}-grpo")
     return arguments | dict(wanted.trl)
 
 

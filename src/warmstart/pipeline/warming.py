@@ -26,6 +26,7 @@ from warmstart.traces import worked_part
 from warmstart.training.checks import Checker
 from warmstart.training.sft import show_example, supervise, supervised_log_probs, train_sft
 from warmstart.training.stop_rule import StopRule
+from warmstart.training.trackers import tracker_arguments
 
 _GENTLER = 0.5
 """What the learning rate is multiplied with after a warm start that cost the model its skill."""
@@ -187,7 +188,7 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dic
         warmup_ratio=wanted.warmup_ratio,
         gradient_checkpointing=wanted.gradient_checkpointing,
         seed=recipe.seed,
-        trl=dict(wanted.trl),
+        trl=tracker_arguments(recipe.trackers, f"{recipe.name}-sft") | dict(wanted.trl),
         progress=run.progress,
         sink=run.folder.append_metrics,
         stop=_stop_rule(run, prompter),

@@ -201,6 +201,7 @@ def train_grpo(
             say=progress.say,
         )
         quieten(trainer)
+        _record_checks(watch, trainer)
         trainer.add_callback(TimeNote(functools.partial(work_of, trainer), progress.say))
         if handover is not None:
             check_handover(trainer, prompter, *handover)
@@ -256,6 +257,12 @@ def check_vllm(trainer: GRPOTrainer, prompter: Prompter, problems: Sequence[Prob
         f"vLLM follows the trainer's weights: {found.gap:.3f} nats per token apart, and {found.followed:.3f} "
         f"after a nudge of {found.stale:.2f}"
     )
+
+
+def _record_checks(watch: SignalWatch | None, trainer: GRPOTrainer) -> None:
+    """Let what the watch measures on held-out problems into the trainer's own log, and so into trackers."""
+    if watch is not None:
+        watch.record = trainer._record
 
 
 def check_gradient(

@@ -33,6 +33,7 @@ from warmstart.training.adaptive_sampler import AdaptiveSampler, SamplerKeeper
 from warmstart.training.engine import TrlEngine
 from warmstart.training.plan_keeper import PlanKeeper
 from warmstart.training.signal_config import SignalConfig
+from warmstart.training.trackers import use_our_names
 
 _log = logging.getLogger("warmstart")
 _SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
@@ -99,6 +100,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             if self.aux_loss_enabled
             else shared_prompts.why_not(self.model, self.args),
         )
+        use_our_names(self)
 
     def _allowed(self, shortcut: str, wanted: bool, why_not: str | None) -> bool:
         if wanted and why_not is not None:

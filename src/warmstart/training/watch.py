@@ -103,6 +103,8 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         self._tags = tags
         self._say = say if ranks.is_main() else lambda line: None
         self._stop = stop
+        self.record: Callable[[str, float], None] | None = None
+        """Takes what was measured into the trainer's own log of the step; `warmstart.GRPOTrainer._record`."""
         self._checker = checker
         self._check_every = check_every
         self._evaluations: list[Evaluation] = []
@@ -191,6 +193,13 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         check = self._checker.measure(model, state.global_step)
         found = check.evaluation()
         self._evaluations.append(found)
+        if self.record is not None:
+            for name, share in (
+                ("signal/held_out_strict", found.strict.value),
+                ("signal/held_out_lenient", check.lenient),
+                ("signal/held_out_format", check.format),
+            ):
+                self.record(name, share)
         self._say(
             f"step {state.global_step}: held out, one sample: strict {percent(found.strict.value)} % "
             f"[{percent(found.strict.low)}, {percent(found.strict.high)}], format {check.format:.0%}"

@@ -1,0 +1,83 @@
+"""Write docs/metrics.md from the metrics' glossary and the causes of the diagnosis.
+
+python scripts/build_metrics_page.py          # write it
+python scripts/build_metrics_page.py --check  # exit 1 if it is not current
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from warmstart.diagnosis.findings import CAUSES, EXPLAINS
+from warmstart.glossary import METRICS
+from warmstart.plan import HELPED_BY_THE_LADDER
+
+PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+
+_HEAD = """# Metrics and findings
+
+Written by `scripts/build_metrics_page.py` from `src/warmstart/glossary.py` and `src/warmstart/diagnosis/findings.py`; change it there.
+
+## Metrics of a training step
+
+Each line of a run's `metrics.jsonl` has these numbers. With `--set trackers=[tensorboard]` (or `trackio`, `wandb`: whatever TRL's `report_to` knows of them) they go to a tracker too, behind `train/`: ours under `warmstart/`, TRL's under its own names. `tensorboard --logdir runs/demo` and `trackio show` are local; nothing is sent anywhere unless you name a tracker that does.
+
+| in metrics.jsonl | in a tracker | what it is | healthy | what to do otherwise |
+|---|---|---|---|---|
+"""
+
+_RESULTS = """
+## Results of an evaluation
+
+`eval/STAGE.json`, `eval.json` of `warmstart eval --out`, and `eval` in `summary.json`. Every rate is `{value, ci95}`.
+
+| name | what it is |
+|---|---|
+| `strict`, `lenient`, `format` | right answer in the exact format; right answer anywhere; exact format, whatever the answer |
+| `greedy`, `sampled` | one completion per problem at temperature 0: Wilson's interval; several at `temperature`: bootstrap over problems |
+| `truncated`, `ended`, `mean_tokens` | ran into the cap; ended its turn by itself; length in tokens, the end included |
+| `pass_at_k`, `maj_at_k` | one of k samples strictly right (unbiased); the most frequent answer of k right |
+| `by_steps`, `by_family`, `by_length`, `by_tokens` | the same rates by difficulty, kind, words of the question, tokens of the greedy completion (quarters of the problems) |
+| `grading` | completions read a second time by another path than the rewards': `checked` where it can tell by itself, `unchecked` where an answer in another dress keeps the grader's verdict, `differ` where the two disagree (the second one is the result), `paid_and_wrong` of them |
+| `undecided` | completions whose answer could not be judged; they are in no rate |
+| `paired[]` | difference of two models on the same problems: exact McNemar (greedy) or permutation of per-problem means (sampled) |
+| `gain[]` | `strict` = `math` + `format`: the change in answers right anywhere, and the rest, right answers that no longer miss the format. For greedy completions `problems` counts those strictly right now that were right before in another form (`known`), that were not (`new`), and those `lost` |
+| `overlap` | held-out questions found in what was trained on (`by_source`): to the letter, but for case and punctuation, by eight words in a row; `pairs` shows the worst, `share` of a question's runs of eight words |
+
+## Findings
+
+What `probe`, `run` and the watch can name, one cause first: an earlier row explains the later ones in its last column. *broken*: nothing true is learnt until it is repaired; *ill*: little is learnt; *warning*: worse than it could be; *note*: good to know.
+
+| code | severity | what it is | what to do | a cure helps | explains |
+|---|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    metrics = [
+        f"| `{name}` | {'–' if metric.tracker == '–' else f'`{metric.tracker}`'} | {metric.meaning} | {metric.healthy} | {metric.act} |"
+        for name, metric in METRICS.items()
+    ]
+    findings = [
+        f"| `{cause.code}` | {cause.severity} | {_cell(cause.title)} | {_cell(cause.cure)} | "
+        f"{'yes' if cause.code in HELPED_BY_THE_LADDER else ''} | {_explained(cause.code)} |"
+        for cause in CAUSES.values()
+    ]
+    return _HEAD + "\n".join(metrics) + "\n" + _RESULTS + "\n".join(findings) + "\n"
+
+
+def _explained(code: str) -> str:
+    codes = [known for known in CAUSES if known in EXPLAINS.get(code, frozenset()) - {code}]
+    return f"{len(codes)} others" if len(codes) > 6 else ", ".join(f"`{known}`" for known in codes)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<think>", "`<think>`")
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv[1:]:
+        sys.exit(PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
