@@ -54,6 +54,19 @@ def _written(folder: Path, process: int) -> dict[str, Any]:
     return found
 
 
+def test_processes_share_agree_and_notice_a_lost_one(tmp_path) -> None:
+    done = launched(2, str(HERE / "distributed" / "agree.py"), str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    main, other = _written(tmp_path, 0), _written(tmp_path, 1)
+    assert main["count"] == other["count"] == 2
+    assert (main["share"], other["share"]) == (["a", "c", "e"], ["b", "d"])
+    assert main["gathered"] == other["gathered"] == [0, 1]
+    assert main["told"] == other["told"] == "by 0, who asks 0"
+    assert main["refused"] == ["row 3 has no gold", "fill it", False]
+    assert other["refused"] == ["row 3 has no gold", "fill it", True], "one of them says it"
+    assert main["lost"].startswith("another process of this run is gone")
+
+
 @pytest.mark.slow
 def test_two_processes_are_two_and_take_every_shortcut(trained) -> None:
     assert [_written(trained[2], process)["world"] for process in (0, 1)] == [2, 2]

@@ -35,7 +35,8 @@ pytestmark = pytest.mark.skipif(VLLM_PYTHON is None, reason="needs vLLM in a ven
 PROBLEMS = generate(8, seed=11, split="train")
 AGREE = 1e-3
 """Nats per token, in float32."""
-PATIENCE_S = 600
+PATIENCE_S = 1800
+"""A machine whose cores are busy takes minutes to import vLLM."""
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:
@@ -89,7 +90,11 @@ def server(tmp_path_factory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _wait_for(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -54,6 +54,8 @@ def is_main() -> bool:
 def join() -> None:
     """Meet the other processes, each on a device of its own; nothing happens where there is only one."""
     if launched() > 1:
+        # The probe and the evaluation load whole models; FSDP's switch would leave all but one of them empty.
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
         import torch
         from accelerate import PartialState
 
@@ -153,8 +155,9 @@ def together() -> Iterator[None]:
     except RuntimeError as error:
         if not _tells_of_a_loss(error):
             raise
+        why = str(error).strip().splitlines()[0].partition(". ")[0]
         raise TrainingError(
-            f"another process of this run is gone: {str(error).strip().splitlines()[0]}",
+            f"another process of this run is gone: {why}",
             "what it said stands above; the same command again goes on after the last finished stage",
         ) from error
 

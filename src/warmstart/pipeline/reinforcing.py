@@ -49,7 +49,7 @@ def grpo(run: Run) -> dict[str, Any]:
         say=run.progress.say,
         stop=not run.force,
         checker=Checker(kept_out, prompter, wanted.max_completion_tokens),
-        check_every=every if kept_out else 0,
+        check_every=every if kept_out and ranks.sharded() is None else 0,
     )
     run.folder.drop_rollouts()
     return train_grpo(

@@ -11,7 +11,7 @@ import torch
 
 from warmstart import ranks
 from warmstart.diagnosis import Decision
-from warmstart.errors import TrainingError
+from warmstart.errors import ConfigError, TrainingError
 from warmstart.models import add_adapter, load_base, load_merged
 from warmstart.pipeline.climbing import LAST_RUNGS, climbed, settings_under
 from warmstart.pipeline.contamination import look_for_overlap
@@ -169,6 +169,11 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dic
         run.progress.say(f"SFT: {supervised.cut} of {len(problems)} rows left out, they would be cut")
     if ranks.is_main():
         shutil.rmtree(run.folder.warmup_adapter, ignore_errors=True)
+    if ranks.sharded() is not None and wanted.quantization == "nf4":
+        raise ConfigError(
+            f"{ranks.sharded()} cannot split a base of 4 bits as it is loaded here",
+            "set sft.quantization=none, or start the run with TRL's multi_gpu.yaml",
+        )
     base = load_base(
         recipe.model.name,
         revision=recipe.model.revision,
@@ -203,7 +208,7 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dic
 def _stop_rule(run: Run, prompter: Prompter) -> StopRule | None:
     wanted = run.recipe.sft
     every = max(1, wanted.steps // 5) if wanted.check_every is None else wanted.check_every
-    if not every:
+    if not every or ranks.sharded() is not None:
         return None
     return StopRule(
         every=every,
