@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -48,6 +48,7 @@ def test_tags_reasoning_and_answer_are_told_apart_however_the_text_is_cut() -> N
         assert "".join(shown for kind, shown in parts if kind == "text") == "a\n"
 
 
+@settings(max_examples=50)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=8)), max_size=12))
 def test_nothing_of_a_text_is_lost_or_added(pieces) -> None:
     assert "".join(shown for _, shown in _painted(pieces)) == "".join(pieces)

@@ -48,19 +48,19 @@ def _model(room: int | None = None):
 def _sft(prompter, folder, *, micro_batch, room=None, checkpointing=False):
     heard, model = Heard(), _model(room)
     train_sft(
-        model, prompter, supervise(prompter, generate(8, seed=0, split="train"), max_tokens=500).rows, folder=folder,
-        steps=2, batch_size=8, micro_batch=micro_batch, learning_rate=1e-3, warmup_ratio=0.0,
+        model, prompter, supervise(prompter, generate(4, seed=0, split="train"), max_tokens=500).rows, folder=folder,
+        steps=2, batch_size=4, micro_batch=micro_batch, learning_rate=1e-3, warmup_ratio=0.0,
         gradient_checkpointing=checkpointing, seed=0, trl={}, progress=heard, sink=lambda line: None,
     )  # fmt: skip
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}, heard.said
 
 
 def test_a_micro_batch_that_does_not_fit_is_halved_and_the_training_is_the_same(prompter, tmp_path) -> None:
-    cut, said = _sft(prompter, tmp_path / "cut", micro_batch=8, room=2)
-    asked, nothing = _sft(prompter, tmp_path / "asked", micro_batch=2)
+    cut, said = _sft(prompter, tmp_path / "cut", micro_batch=4, room=1)
+    asked, nothing = _sft(prompter, tmp_path / "asked", micro_batch=1)
     assert said == [
-        "sft.micro_batch: 8 rows at once do not fit into memory; now 4 with 2 accumulated, 8 to a step as before",
-        "sft.micro_batch: 4 rows at once do not fit into memory; now 2 with 4 accumulated, 8 to a step as before",
+        "sft.micro_batch: 4 rows at once do not fit into memory; now 2 with 2 accumulated, 4 to a step as before",
+        "sft.micro_batch: 2 rows at once do not fit into memory; now 1 with 4 accumulated, 4 to a step as before",
     ]
     assert nothing == []
     assert all(torch.equal(cut[name], p) for name, p in asked.items())

@@ -124,6 +124,7 @@ def export_merged(
     tokenizer = load_tokenizer(str(adapter))
     with _placing(target) as folder:
         before, plain, changed = _merge(adapter, folder, base, revision, tokenizer, prompts, sampling, dtype)
+        _require_changed(changed)
         tokenizer.save_pretrained(folder)
         _copy_card(adapter, folder)
         # Loaded anew: what is proven is what is on disk.
@@ -206,13 +207,16 @@ def _prove(
     )
 
 
-def _require_same(proof: Proof, dtype: str) -> None:
-    exact = "" if dtype == "float32" else "; --dtype float32 keeps it"
-    if proof.changed_share == 0:
+def _require_changed(changed_share: float) -> None:
+    if changed_share == 0:
         raise TrainingError(
             "the merged model equals the base: the update is smaller than its precision can hold, or there is none",
-            f"export the adapter itself with --as adapter{exact}",
+            "export the adapter itself with --as adapter, or all of it with --dtype float32",
         )
+
+
+def _require_same(proof: Proof, dtype: str) -> None:
+    exact = "" if dtype == "float32" else "; --dtype float32 keeps it"
     if proof.largest_gap >= proof.update_gap:
         raise TrainingError(
             f"rounding moves the merged model's logits by {proof.largest_gap:.2g}, as far as the training did "
