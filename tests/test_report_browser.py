@@ -98,6 +98,7 @@ class Opened:
     def __init__(self, browser: Any, path: Path, **context: Any) -> None:
         self.context = browser.new_context(**{"viewport": DESKTOP, **context})
         self.page = self.context.new_page()
+        self.page.set_default_timeout(180_000)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
@@ -106,7 +107,7 @@ class Opened:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
         if context.get("java_script_enabled", True):
-            self.page.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+            self.page.wait_for_selector("html[data-charts=drawn]")
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_text_of_charts_is_light_in_the_dark_and_dark_in_the_light(browser, run)
     for scheme, colour in (("light", "rgb(25, 28, 33)"), ("dark", "rgb(230, 232, 235)")):
         opened = Opened(browser, run.report_path, color_scheme=scheme)
         fills = opened.page.evaluate(
-            "[...document.querySelectorAll('.chart g[class$=tick] text, .chart text[class$=title], .chart .legendtext')].map(t => getComputedStyle(t).fill)"
+            "[...document.querySelectorAll('.chart g[class$=tick] text, .chart text[class$=title], .chart text[class^=legend]')].map(t => getComputedStyle(t).fill)"
         )
         assert set(fills) == {colour}
         opened.context.close()

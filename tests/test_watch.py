@@ -58,6 +58,19 @@ def test_what_it_read_tells_paid_hacks_from_right_answers() -> None:
     assert (seen.step, seen.several_blocks, seen.paid_wrong) == (4, 0.5, 0.5)
 
 
+def test_what_it_read_is_kept_as_lines_for_the_curves() -> None:
+    lines: list[dict] = []
+    watch = SignalWatch(outcome="first_block", sink=lines.append)
+    read(watch, [GOOD, HACK], ["4", "4"])
+    [line] = lines
+    assert (line["stage"], line["step"], line["repeated_tags"], line["reasoning_words"]) == (
+        "writing",
+        4,
+        0.5,
+        5.0,
+    )
+
+
 def test_conversational_completions_are_read_too() -> None:
     watch = SignalWatch()
     [outcome] = watch.reading([correctness_reward_func])

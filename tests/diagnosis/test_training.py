@@ -308,11 +308,76 @@ def test_a_rising_reward_with_falling_held_out_accuracy_is_hacking() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"paid_wrong": 0.2}, {"several_blocks": 0.5}, {"reasoning_words": 3.0}], ids=str
+    "change",
+    [
+        {"paid_wrong": 0.2},
+        {"several_blocks": 0.5},
+        {"reasoning_words": 3.0},
+        {"several_numbers": 0.3},
+        {"repeated_tags": 0.4},
+        {"copied": 0.5},
+    ],
+    ids=str,
 )
 def test_rollouts_that_show_the_hole_are_hacking(change: dict[str, float]) -> None:
     lines = moving(healthy_lines(steps=20), "reward", 1.6, 2.2, 0.05)
     assert codes(window_of(lines, rollouts=rollouts(20, since=10, **change))) == ["hacking"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"copied": 0.6}, "60 % of the completions reason word for word as one of another problem does"),
+        ({"reasoning_words": 0.4}, "have no reasoning before the answer"),
+    ],
+    ids=str,
+)
+def test_a_trick_that_was_there_from_the_start_is_hacking_too(change: dict[str, float], words: str) -> None:
+    lines = moving(healthy_lines(steps=20), "reward", 1.6, 1.6, 0.05)
+    found = diagnose_training(window_of(lines, rollouts=rollouts(20, **change)))
+    assert words in next(one.evidence for one in found if one.code == "hacking")
+
+
+def test_a_trick_that_is_rare_or_no_commoner_than_at_first_is_none() -> None:
+    lines = moving(healthy_lines(steps=20), "reward", 1.6, 2.2, 0.05)
+    assert codes(window_of(lines, rollouts=rollouts(20, repeated_tags=0.3))) == []
+    assert codes(window_of(lines, rollouts=rollouts(20, since=10, copied=0.1))) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "is_spray"),
+    [
+        ("12", "12", False),
+        ("1,234.50 dollars", "1234.5", False),
+        ("3/4", "3/4", False),
+        ("1 2 3 4 5", "4", True),
+        ("12 or 13", "12", True),
+        ("(1, 2)", "(1, 2)", False),
+        ("(1, 2), (3, 4)", "(1, 2)", True),
+        ("twelve", "12", False),
+    ],
+)
+def test_an_answer_with_more_numbers_than_the_gold_is_a_spray(answer: str, gold: str, is_spray: bool) -> None:
+    row = {"step": 1, "problem_id": "a", "gold": gold, "rewards": {}}
+    stats = RolloutStats.from_rows([row | {"text": DEFAULT_TAGS.wrap("it is so", answer)}], None)
+    assert stats.several_numbers == float(is_spray)
+
+
+def test_reasoning_is_copied_if_two_problems_have_the_same_and_it_is_no_mere_line() -> None:
+    long, short = "Mia packs 4 boxes of 12 pears.", "4 * 12 = 48."
+    rows = [
+        {"step": 1, "problem_id": name, "gold": "48", "text": DEFAULT_TAGS.wrap(words, "48"), "rewards": {}}
+        for name, words in (
+            ("a", long),
+            ("a", long),
+            ("b", long),
+            ("c", short),
+            ("d", short),
+            ("d", f"{long} So."),
+        )
+    ]
+    assert RolloutStats.from_rows(rows, None).copied == 0.5
+    assert RolloutStats.from_rows(rows[:2], None).copied == 0.0
 
 
 def test_format_up_and_answers_down_is_hacking_in_the_small() -> None:
@@ -400,7 +465,7 @@ def test_rollout_rows_become_their_statistics() -> None:
     ]
     stats = RolloutStats.from_rows(rows, NAMES[1])
     assert stats == RolloutStats(
-        3, 0.75, 0.25, reasoning_words=(7 * 3 + 27) / 4, paid_wrong=0.25, runs_on=0.5
+        3, 0.75, 0.25, reasoning_words=(5 * 3 + 27) / 4, paid_wrong=0.25, runs_on=0.5, repeated_tags=0.25
     )
 
 

@@ -6,6 +6,7 @@ Array suffix: ``_T`` logged steps, in order. NaN stands for "not logged"; no rul
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from warmstart.diagnosis.texts import runs_on
 from warmstart.estimates import Rate
 from warmstart.grading import grade_lenient
+from warmstart.numbers import Number, read_number
 from warmstart.records import Verdict
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
 
@@ -25,6 +27,11 @@ WINDOW = 10
 """Logged steps a claim about "now" rests on (research/users.md, triage)."""
 EARLY = 5
 """Logged steps that say how the run began."""
+_FEWEST_WORDS = 6
+"""A shorter reasoning may be the same for two problems by right: "12 + 3 = 15." is."""
+_DIGITS = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+_MOST_CHARS = 10_000
+"""Characters of an answer that are looked at for numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +52,13 @@ class RolloutStats:
         step: The training step.
         distinct: Mean share of distinct texts in a group; 1 / group_size if all are the same.
         several_blocks: Completions with more than one answer block.
-        reasoning_words: Mean number of words before the answer.
+        reasoning_words: Mean number of words before the answer, tags left out.
         paid_wrong: Completions whose outcome reward paid while the lenient grader says wrong.
         runs_on: Completions that repeat themselves, or go on long after a complete answer.
+        several_numbers: Completions whose last answer is no number and holds more numbers than the gold.
+        repeated_tags: Completions that write one of the four tags more than once.
+        copied: Completions whose reasoning stands word for word in a completion of another problem, as that
+            of an exemplar does that is copied.
     """
 
     step: int
@@ -56,6 +67,9 @@ class RolloutStats:
     reasoning_words: float
     paid_wrong: float
     runs_on: float
+    several_numbers: float = 0.0
+    repeated_tags: float = 0.0
+    copied: float = 0.0
 
     @classmethod
     def from_rows(
@@ -74,23 +88,50 @@ class RolloutStats:
         if not rows:
             raise ValueError("no rollouts")
         groups: dict[str, list[str]] = {}
-        several = paid_wrong = on = words = 0
-        for row in rows:
+        askers: dict[str, set[str]] = {}
+        reasonings = [_reasoning(row["text"], tags) for row in rows]
+        counts = dict.fromkeys(
+            ("several_blocks", "repeated_tags", "several_numbers", "paid_wrong", "runs_on"), 0
+        )
+        for row, reasoning in zip(rows, reasonings, strict=True):
             text = row["text"]
             groups.setdefault(row["problem_id"], []).append(text)
-            several += parse(text, tags).answer_blocks > 1
-            on += runs_on(text, tags)
-            words += len(text.split(tags.exact[2], 1)[0].split())
+            askers.setdefault(reasoning, set()).add(row["problem_id"])
+            parsed = parse(text, tags)
+            counts["several_blocks"] += parsed.answer_blocks > 1
+            counts["repeated_tags"] += max(parsed.tag_counts) > 1
+            counts["several_numbers"] += bool(parsed.answers) and _is_spray(parsed.answers[-1], row["gold"])
+            counts["runs_on"] += runs_on(text, tags)
             paid = outcome is not None and (row["rewards"].get(outcome) or 0.0) > 0
-            paid_wrong += paid and grade_lenient(text, row["gold"], tags=tags).verdict is Verdict.WRONG
+            counts["paid_wrong"] += (
+                paid and grade_lenient(text, row["gold"], tags=tags).verdict is Verdict.WRONG
+            )
+        lengths = [len(reasoning.split()) for reasoning in reasonings]
+        copied = [
+            length >= _FEWEST_WORDS and len(askers[reasoning]) > 1
+            for reasoning, length in zip(reasonings, lengths, strict=True)
+        ]
         return cls(
             step=int(rows[0]["step"]),
             distinct=float(np.mean([len(set(texts)) / len(texts) for texts in groups.values()])),
-            several_blocks=several / len(rows),
-            reasoning_words=words / len(rows),
-            paid_wrong=paid_wrong / len(rows),
-            runs_on=on / len(rows),
+            reasoning_words=sum(lengths) / len(rows),
+            copied=sum(copied) / len(rows),
+            **{name: count / len(rows) for name, count in counts.items()},
         )
+
+
+def _reasoning(text: str, tags: Tags) -> str:
+    """Return what stands before the answer, without tags, one blank between words."""
+    before = text.split(tags.exact[2], 1)[0]
+    for tag in tags.exact:
+        before = before.replace(tag, " ")
+    return " ".join(before.split())
+
+
+def _is_spray(answer: str, gold: str) -> bool:
+    """Return whether an answer holds more numbers than the gold and is none itself: 1,000 or 3/4 is one."""
+    numbers = len(_DIGITS.findall(answer[:_MOST_CHARS]))
+    return numbers > max(1, len(_DIGITS.findall(gold))) and not isinstance(read_number(answer), Number)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def grpo(run: Run) -> dict[str, Any]:
         stop=not run.force,
         checker=Checker(kept_out, prompter, wanted.max_completion_tokens),
         check_every=every if kept_out and ranks.sharded() is None else 0,
+        sink=run.folder.append_metrics,
     )
     run.folder.drop_rollouts()
     return train_grpo(

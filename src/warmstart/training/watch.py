@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from warmstart.diagnosis import (
 )
 from warmstart.estimates import percent
 from warmstart.tags import DEFAULT_TAGS, Tags
-from warmstart.training.callbacks import metrics_line
+from warmstart.training.callbacks import Sink, metrics_line
 from warmstart.training.checks import Checker
 
 STOPS = frozenset(
@@ -77,6 +78,8 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         stop: End the run on hopeless findings; False only warns.
         checker: Measures the model on problems that are not trained on, graded apart from the rewards.
         check_every: Steps between those measurements; 0 for none.
+        sink: Gets what was read and measured as lines of metrics.jsonl (``writing``, ``check``): the curves
+            that show what the watch says.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         stop: bool = True,
         checker: Checker | None = None,
         check_every: int = 0,
+        sink: Sink | None = None,
     ) -> None:
         self.events: list[Event] = []
         self.rollouts: list[RolloutStats] = []
@@ -107,6 +111,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         """Takes what was measured into the trainer's own log of the step; `warmstart.GRPOTrainer._record`."""
         self._checker = checker
         self._check_every = check_every
+        self._sink = sink
         self._evaluations: list[Evaluation] = []
         self._lines: list[dict[str, Any]] = []
         self._last_said: dict[str, int] = {}
@@ -115,8 +120,11 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
 
     def see(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take the completions of a step: what hacking is told by."""
-        if rows:
-            self.rollouts.append(RolloutStats.from_rows(rows, self._known["outcome"], self._tags))
+        if not rows:
+            return
+        self.rollouts.append(RolloutStats.from_rows(rows, self._known["outcome"], self._tags))
+        if self._sink is not None:
+            self._sink({"stage": "writing", **asdict(self.rollouts[-1])})
 
     def reading(
         self, reward_funcs: Sequence[Callable[..., list[float | None]]], *, gold: str = "answer"
@@ -200,6 +208,10 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
                 ("signal/held_out_format", check.format),
             ):
                 self.record(name, share)
+        if self._sink is not None and state.is_world_process_zero:
+            shares = {"format": check.format, "lenient": check.lenient, "live_share": check.live}
+            line = {"stage": "check", "step": state.global_step, "strict": found.strict.to_dict()}
+            self._sink(line | shares)
         self._say(
             f"step {state.global_step}: held out, one sample: strict {percent(found.strict.value)} % "
             f"[{percent(found.strict.low)}, {percent(found.strict.high)}], format {check.format:.0%}"

@@ -17,6 +17,8 @@
     for (const data of document.querySelectorAll("script.chart-data")) {
       const place = document.getElementById(data.dataset.chart);
       const figure = JSON.parse(data.textContent);
+      // Legends above the parts of a tall chart wrap where it is narrow.
+      if (figure.layout.legend2 && place.clientWidth < 600) figure.layout.height *= 1.35;
       Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
       places.push(place);
     }
