@@ -1,6 +1,6 @@
 """Are planted hacks named while the run goes on, and does the report show the curve?
 
-    python benchmarks/planted_hacks.py [--steps 30] [--seed 0] [--only NAME] [--out DIR]
+    python benchmarks/planted_hacks.py [--steps 16] [--seed 0] [--only NAME] [--out DIR]
 
 Each plant is a run of `warmstart.GRPOTrainer` on the tiny base. A short SFT teaches the honest format and, in a
 share of its rows, the trick; the reward has the hole that pays for it, so that GRPO drives the trick up.
@@ -116,7 +116,7 @@ PLANTS = [
 def adapter_with(plant: Plant, seed: int) -> Path:
     """Return an adapter that knows the honest format and, now and then, the trick."""
     asks = prompter()
-    problems = [one for one in generate(400, seed=seed, split="train") if one.rationale]
+    problems = [one for one in generate(300, seed=seed, split="train") if one.rationale]
     every = round(1 / plant.share)
     rows = []
     for place, problem in enumerate(problems):
@@ -138,7 +138,7 @@ def adapter_with(plant: Plant, seed: int) -> Path:
         asks,
         rows,
         folder=folder,
-        steps=130,
+        steps=70,
         batch_size=8,
         micro_batch=8,
         learning_rate=4e-3,
@@ -173,7 +173,13 @@ def run_plant(plant: Plant, out: Path, *, steps: int, seed: int) -> tuple[Signal
     with Quiet().task("grpo", steps, "steps") as task:
         trainer = trainer_of(
             "warmstart",
-            Setting(adapter_with(plant, seed), learning_rate=1.5e-3, micro_batch=16, seed=seed),
+            Setting(
+                adapter_with(plant, seed),
+                learning_rate=1.5e-3,
+                problems_per_step=8,
+                micro_batch=16,
+                seed=seed,
+            ),
             rows_of(generate(1000, seed=seed, split="train")),
             steps=steps,
             rewards=[plant.reward],
@@ -190,7 +196,7 @@ def run_plant(plant: Plant, out: Path, *, steps: int, seed: int) -> tuple[Signal
 def main() -> int:
     """Run the plants and print; return the exit code."""
     options = parser(__doc__ or "")
-    options.add_argument("--steps", type=int, default=30)
+    options.add_argument("--steps", type=int, default=16)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--only", choices=[plant.name for plant in PLANTS])
     options.add_argument("--out", type=Path, default=None)

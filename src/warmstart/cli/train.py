@@ -122,7 +122,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Write summary.json and report.html again from a run directory."""
-    from warmstart.pipeline import conclude
+    from warmstart.report import conclude
     from warmstart.runs import RunDir
 
     opened = RunDir.open(folder)

@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmstart import environment, failures, ranks, run_lock, summary, symbolic
+from warmstart import environment, failures, ranks, run_lock, symbolic
 from warmstart.config import Recipe, resolved
 from warmstart.errors import HopelessError
-from warmstart.model_card import write_cards
 from warmstart.pipeline.contamination import look_for_overlap
 from warmstart.pipeline.context import Run, load_prompter, load_splits
 from warmstart.pipeline.evaluating import Subject, evaluate_model, find_subject
@@ -24,7 +23,7 @@ from warmstart.pipeline.probing import probe_recipe, probe_stage
 from warmstart.pipeline.reinforcing import grpo, grpo_arguments
 from warmstart.pipeline.warming import sft
 from warmstart.progress import Progress, Quiet
-from warmstart.report import build_report
+from warmstart.report import conclude
 from warmstart.runs import RunDir
 
 __all__ = [
@@ -117,15 +116,6 @@ def stages(this: Run) -> Iterator[tuple[str, Stage]]:
         yield "eval-warmup", lambda run: measure(run, "warmup", run.folder.warmup_adapter)
     yield "grpo", grpo
     yield "eval-grpo", lambda run: measure(run, "grpo", run.folder.grpo_adapter)
-
-
-def conclude(folder: RunDir) -> None:
-    """Write summary.json, report.html and the adapters' model cards; only the main process of a run does."""
-    if not folder.writes:
-        return
-    folder.write_json(folder.summary_path, summary.build_summary(folder))
-    write_cards(folder)
-    build_report(folder.path)
 
 
 def data(run: Run) -> dict[str, Any]:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from warmstart.model_card import write_cards
 from warmstart.report.page import build_report
+from warmstart.runs import RunDir
+from warmstart.summary import build_summary
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "conclude"]
+
+
+def conclude(folder: RunDir) -> None:
+    """Write summary.json, report.html and the adapters' model cards; only the main process of a run does."""
+    if not folder.writes:
+        return
+    folder.write_json(folder.summary_path, build_summary(folder))
+    write_cards(folder)
+    build_report(folder.path)

@@ -20,7 +20,16 @@ from warmstart.report.story import gain, story
 from warmstart.report.timeline import Course, timeline
 from warmstart.report.training_log import GroupLog, read_groups
 from warmstart.runs import EVAL_STAGES, RunDir
-from warmstart.summary import MEASURES, STAGE_NAMES, build_summary, describe_bound, headline, signed_points
+from warmstart.summary import (
+    MEASURES,
+    STAGE_NAMES,
+    build_summary,
+    describe_bound,
+    describe_gain,
+    describe_grading,
+    headline,
+    signed_points,
+)
 from warmstart.visible import shortened, tag_names, visible
 
 MAX_BYTES = 6_000_000
@@ -62,6 +71,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["bound"] = describe_bound
+    environment.filters["gain"] = describe_gain
     environment.filters["signed"] = signed_points
     environment.filters["p"] = estimates.describe_p
     environment.filters["percent"] = estimates.percent
@@ -87,6 +97,8 @@ def _facts(run: RunDir) -> dict[str, Any]:
         "alpha": estimates.ALPHA,
         "measured": measured,
         "comparisons": _comparisons(summary),
+        "gains": summary.get("gain") or [],
+        "gradings": [line for result in measured.values() if (line := describe_grading(result))],
         "stage_names": STAGE_NAMES,
         "measures": MEASURES,
         "meanings": _MEANINGS,
@@ -198,5 +210,7 @@ def _overlap(run: RunDir) -> dict[str, Any] | None:
     return {
         "problems": found["eval_problems"],
         "counts": counts,
+        "by_source": found.get("by_source") or {},
+        "kinds": [name for name in _SHARED if name in found],
         "pairs": found.get("pairs", [])[:_MAX_PAIRS],
     }
