@@ -25,15 +25,19 @@ import torch
 import trl
 from datasets import Dataset
 
+from warmstart import probing
 from warmstart.config import load_recipe, recipe_text
+from warmstart.data import DataSplits
 from warmstart.data.synthetic import generate
-from warmstart.diagnosis import DataFacts, Finding, diagnose_data, diagnose_smoke
+from warmstart.diagnosis import Finding, diagnose_smoke
 from warmstart.models import add_adapter, continue_adapter, load_base, load_merged, load_tokenizer
 from warmstart.pipeline import run as run_recipe
+from warmstart.pipeline.probing import data_findings
 from warmstart.plumbing import inspect_template
 from warmstart.probing import Probe, ProbeSettings, probe
 from warmstart.records import Problem
 from warmstart.rewards import correctness_reward_func, strict_format_reward_func
+from warmstart.rollouts import generate as complete
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
 from warmstart.templates import make_prompter
 from warmstart.training.grpo import prompt_rows
@@ -41,7 +45,24 @@ from warmstart.training.smoke import smoke_step
 from warmstart.training.trainer import GRPOTrainer
 
 Rows = list[dict[str, Any]]
+Plant = tuple[Callable[["Bench"], list[Finding]], str]
 SETTINGS = ProbeSettings(problems=48, completions=8, cap=112, batch_size=384)
+
+
+_sampled: dict[Any, Any] = {}
+
+
+def sampled_once(model: Any, tokenizer: Any, prompts: Any, **settings: Any) -> Any:  # noqa: ANN401
+    """Return the completions of `rollouts.generate`; plants that leave the sampling alone share them."""
+    settings.pop("on_progress", None)
+    stops = (tokenizer.eos_token, str(model.generation_config.eos_token_id))
+    key = (id(model), stops, tuple(map(tuple, prompts)), *sorted(settings.items()))
+    if key not in _sampled:
+        _sampled[key] = (model, complete(model, tokenizer, prompts, **settings))
+    return _sampled[key][1]
+
+
+probing.generate = sampled_once
 
 
 @dataclass
@@ -72,7 +93,7 @@ class Bench:
         return list(self.probe(**changes).diagnosis.findings)
 
 
-def _answers(completions: Any) -> list[str]:  # noqa: ANN401
+def answers_of(completions: Any) -> list[str]:  # noqa: ANN401
     texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
     return [(parse(text).answers or ("",))[-1] for text in texts]
 
@@ -111,7 +132,8 @@ def golds_off_by_one_row(b: Bench) -> list[Finding]:
 
 
 def evaluation_in_training(b: Bench) -> list[Finding]:
-    return diagnose_data(DataFacts(rows=48, overlap=9, held_out=48))
+    held_out = generate(48, seed=b.seed, split="eval")
+    return data_findings(DataSplits([*b.problems, *held_out[:9]], held_out, []))
 
 
 # -- rewards -------------------------------------------------------------------------------------
@@ -128,7 +150,7 @@ def reward_parses_with_float(b: Bench) -> list[Finding]:
     def outcome(completions: Any, answer: Any, **kwargs: Any) -> list[float]:  # noqa: ANN401
         return [
             float(float(g.split()[-1]) == float(a))
-            for g, a in zip(_answers(completions), answer, strict=True)
+            for g, a in zip(answers_of(completions), answer, strict=True)
         ]
 
     rows = b.rows()
@@ -175,14 +197,14 @@ def reward_compares_the_whole_text(b: Bench) -> list[Finding]:
 
 def reward_compares_with_a_decimal_point(b: Bench) -> list[Finding]:
     def outcome(completions: Any, answer: Any, **kwargs: Any) -> list[float]:  # noqa: ANN401
-        return [2.0 * (g == f"{a}.0") for g, a in zip(_answers(completions), answer, strict=True)]
+        return [2.0 * (g == f"{a}.0") for g, a in zip(answers_of(completions), answer, strict=True)]
 
     return b.findings(rewards=[outcome, strict_format_reward_func], outcome="outcome")
 
 
 def reward_pays_any_number(b: Bench) -> list[Finding]:
     def outcome(completions: Any, **kwargs: Any) -> list[float]:  # noqa: ANN401
-        return [2.0 * g.strip().isdigit() for g in _answers(completions)]
+        return [2.0 * g.strip().isdigit() for g in answers_of(completions)]
 
     return b.findings(rewards=[outcome, strict_format_reward_func], outcome="outcome")
 
@@ -302,9 +324,14 @@ def warm_start_cost_the_skill(b: Bench) -> list[Finding]:
 # -- the gradient's way to the weights -----------------------------------------------------------
 
 
-def _smoke(b: Bench, change: Callable[[GRPOTrainer], None], **arguments: Any) -> list[Finding]:  # noqa: ANN401
+def smoke(
+    b: Bench,
+    change: Callable[[GRPOTrainer], None],
+    alpha: int = 8,
+    **arguments: Any,  # noqa: ANN401
+) -> list[Finding]:
     model = add_adapter(
-        load_base("tiny"), rank=4, alpha=8, dropout=0.0, target_modules="all-linear", seed=b.seed
+        load_base("tiny"), rank=4, alpha=alpha, dropout=0.0, target_modules="all-linear", seed=b.seed
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
@@ -336,11 +363,11 @@ def _smoke(b: Bench, change: Callable[[GRPOTrainer], None], **arguments: Any) ->
 
 
 def adapter_is_frozen(b: Bench) -> list[Finding]:
-    return _smoke(b, lambda t: [p.requires_grad_(False) for p in t.model.parameters()] and None)
+    return smoke(b, lambda t: [p.requires_grad_(False) for p in t.model.parameters()] and None)
 
 
 def every_completion_masked(b: Bench) -> list[Finding]:
-    return _smoke(b, lambda t: None, mask_truncated_completions=True)
+    return smoke(b, lambda t: None, mask_truncated_completions=True)
 
 
 def gradient_is_cut(b: Bench) -> list[Finding]:
@@ -348,17 +375,17 @@ def gradient_is_cut(b: Bench) -> list[Finding]:
         inner = t.model.get_base_model().model
         inner.norm.register_forward_hook(lambda module, inputs, output: output.detach())
 
-    return _smoke(b, change)
+    return smoke(b, change)
 
 
 def weights_not_finite(b: Bench) -> list[Finding]:
     def change(t: GRPOTrainer) -> None:
         t.model.get_base_model().model.norm.weight.data[0] = float("nan")
 
-    return _smoke(b, change)
+    return smoke(b, change)
 
 
-PLANTS: list[tuple[Callable[[Bench], list[Finding]], str]] = [
+PLANTS: list[Plant] = [
     (column_renamed, "column-missing"),
     (golds_blank, "gold-missing"),
     (golds_unreadable, "gold-unparsable"),
@@ -418,11 +445,9 @@ def warm_adapter(given: Path | None) -> Path:
     return out / "warmup" / "adapter"
 
 
-def main() -> int:
+def judge(text: str, plants: Sequence[Plant], healthy: Sequence[tuple[str, dict[str, Any]]] = ()) -> int:
     """Run every plant and every healthy set-up; return 1 if one is judged wrongly."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="")
@@ -430,7 +455,7 @@ def main() -> int:
     adapter, wrong = warm_adapter(arguments.run), 0
     benches = [Bench(adapter, seed) for seed in range(arguments.seeds)]
     print("| planted fault | expected first | named first |\n|---|---|---|")
-    for plant, expected in PLANTS:
+    for plant, expected in plants:
         if arguments.only not in plant.__name__:
             continue
         named = [next((f.code for f in plant(bench)), "nothing") for bench in benches]
@@ -438,8 +463,11 @@ def main() -> int:
         shown = f"{sum(name == expected for name in named)} of {len(named)}"
         others = ", ".join(sorted(set(named) - {expected}))
         print(f"| {plant.__name__.replace('_', ' ')} | `{expected}` | {shown} {others} |", flush=True)
-    print("\n| healthy set-up | alarms |\n|---|---|")
-    for name, changes in HEALTHY if not arguments.only else []:
+    if healthy:
+        print("\n| healthy set-up | alarms |\n|---|---|")
+    for name, changes in healthy:
+        if arguments.only not in name:
+            continue
         alarms = [f.code for bench in benches for f in bench.findings(**changes) if str(f.severity) != "note"]
         wrong += bool(alarms)
         print(f"| {name} | {', '.join(alarms) or 'none'} |", flush=True)
@@ -447,4 +475,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(judge(__doc__ or "", PLANTS, HEALTHY))

@@ -436,3 +436,24 @@ def test_check_names_a_planted_fault_in_json_before_and_after(load, tmp_path) ->
     template = json.loads(_check(tmp_path, "--json").stdout)["template"]
     assert "template-rewrites-text" in [found["code"] for found in template["before"]]
     assert [found["code"] for found in template["after"]] == ["template-rewrites-text"]
+
+
+def test_a_template_of_another_family_is_named_and_left_to_its_owner(load) -> None:
+    """Llama's marks are no tokens of Qwen's; Qwen's own template, and R1's, write marks that are."""
+    llama = (
+        "{% for message in messages %}{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' "
+        "+ message.content + '<|eot_id|>' }}{% endfor %}"
+    )
+    tokenizer = load(QWEN)
+    tokenizer.chat_template = llama
+    found = inspect_template(tokenizer, DEFAULT_TAGS)
+    assert found[0].code == "template-foreign"
+    assert "<|start_header_id|>" in found[0].evidence
+    for name in (QWEN, QWEN3, R1, R1_THINK):
+        assert "template-foreign" not in _codes(inspect_template(load(name), DEFAULT_TAGS))
+
+
+def test_a_plain_template_written_on_purpose_is_not_foreign(load) -> None:
+    tokenizer = load(QWEN)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+    assert "template-foreign" not in _codes(inspect_template(tokenizer, DEFAULT_TAGS))

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from warmstart import SignalWatch, probe
 from warmstart.cli import app
+from warmstart.data import DataSplits
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
+from warmstart.pipeline.probing import data_findings
 from warmstart.probing import ProbeSettings
 from warmstart.rewards import correctness_reward_func, reward_functions, strict_format_reward_func
 from warmstart.tags import DEFAULT_TAGS
@@ -148,3 +150,40 @@ def test_the_watch_works_in_trls_own_trainer_and_names_the_cold_start(prompter, 
     assert watch.events[0]["code"] == "no-format"
     assert trainer.state.global_step < 12
     assert any("stopped at step" in line for line in said)
+
+
+def test_the_probe_looks_at_the_template_it_is_given(base, prompter, rows) -> None:
+    tokenizer = load_tokenizer("tiny")
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n' }}", "assistant\n<think>\n' }}")
+    settings = ProbeSettings(problems=8, completions=2, cap=32)
+    found = probe(base, tokenizer, rows, REWARDS, settings=settings)
+    assert found.diagnosis.findings[0].code == "template-opens-thinking"
+    assert str(found.diagnosis.decision) == "FIX"
+
+
+def test_a_probe_samples_as_the_trainers_arguments_say() -> None:
+    args = trl.GRPOConfig(
+        num_generations=4,
+        max_completion_length=77,
+        temperature=0.7,
+        top_k=20,
+        generation_kwargs={"repetition_penalty": 1.3},
+        use_cpu=True,
+        bf16=False,
+    )
+    settings = ProbeSettings.of(args, problems=9)
+    assert (settings.group_size, settings.cap, settings.problems) == (4, 77, 9)
+    assert settings.sampler == {
+        "temperature": 0.7,
+        "top_p": args.top_p,
+        "top_k": 20,
+        "min_p": None,
+        "repetition_penalty": 1.3,
+    }
+
+
+def test_held_out_problems_in_training_are_in_the_verdict() -> None:
+    train, held_out = generate(40, seed=3, split="train"), generate(10, seed=3, split="eval")
+    assert data_findings(DataSplits(train, held_out, [])) == []
+    (found,) = data_findings(DataSplits([*train, *held_out[:3]], held_out, []))
+    assert (found.code, found.numbers["problems"]) == ("overlap", 3)

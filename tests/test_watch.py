@@ -116,9 +116,11 @@ def test_on_collapse_the_adapter_of_the_best_held_out_check_is_put_back() -> Non
         watch.on_step_end(None, state, control, model=model)  # type: ignore[arg-type]
         logs = {"reward": 2.0, "rewards/correctness_reward_func/mean": 1.5, "grad_norm": 0.1, "loss": 0.0}
         watch.on_log(None, state, control, logs=logs, model=model)  # type: ignore[arg-type]
+        if control.should_training_stop:
+            break
     told = [(event["code"], event["severity"]) for event in watch.events if event["severity"] != "note"]
     assert told == [("collapse", "ill"), ("collapse", "stop")]
-    assert watch.said_at(20)[-1]["advice"] == "the adapter of step 10 is put back"
+    assert watch.said_at(state.global_step)[-1]["advice"] == "the adapter of step 10 is put back"
     assert control.should_training_stop
     assert "the adapter of step 10 is put back" in said
     assert weight.detach()[0, 0] == 10.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from warmstart.diagnosis.cause import Severity
-from warmstart.diagnosis.facts import Array, Flags, ProbeFacts, live_chances
+from warmstart.diagnosis.facts import Array, Flags, ProbeFacts, live_chances, rate_over_problems
 from warmstart.diagnosis.findings import Finding, finding
 from warmstart.diagnosis.rules_writing import ENOUGH
 from warmstart.diagnosis.wording import count_of, whole
@@ -20,8 +20,6 @@ BLIND_WARN = 0.05
 """Share of right answers in the strict format that may go unpaid (research/users.md, triage 5)."""
 PAID_MOST = 0.85
 """From this share of right answers paid on, the reward does follow the answers."""
-NO_LEAD = 0.1
-"""A share of right answers paid that lies no more than this above that of wrong ones is no lead."""
 IDLE = 0.5
 """From this share of completions in the exact format on, a term that pays none of them is worth a word."""
 PAYS_WRONG = 0.1
@@ -61,6 +59,8 @@ def reward_blind(facts: ProbeFacts) -> Finding | None:
 def reward_unrelated(facts: ProbeFacts) -> Finding | None:
     """Right answers are often unpaid, and wrong ones are paid as often: rows mixed up, chance, a wrong sign.
 
+    As often: the intervals over problems are not apart.
+
     A reward that pays nearly every right answer, and wrong ones too, is `reward_pays_wrong`.
     """
     right, wrong = _right(facts), _wrong(facts)
@@ -69,10 +69,14 @@ def reward_unrelated(facts: ProbeFacts) -> Finding | None:
     if rights < ENOUGH or wrongs < ENOUGH:
         return None
     of_right, of_wrong = int((right & paid).sum()), int((wrong & paid).sum())
-    among_right, among_wrong = wilson(of_right, rights), wilson(of_wrong, wrongs)
+    among_right, among_wrong = (
+        rate_over_problems(paid.astype(np.float64), flags) for flags in (right, wrong)
+    )
+    if among_right is None or among_wrong is None:
+        return None
     if among_right.value >= PAID_MOST or among_wrong.value < PAYS_WRONG:
         return None
-    if among_right.value > among_wrong.value + NO_LEAD:
+    if among_right.low > among_wrong.high:
         return None
     return finding(
         "reward-unrelated",
