@@ -1,7 +1,7 @@
 """GRPO with and without the outcome gate on problems that are mostly beyond the model: two curves per seed.
 
     python benchmarks/gate.py [--run RUN] [--steps 120] [--seeds 2] [--depth 12] [--hard 0.9] [--brevity 0.2]
-                              [--out gate.jsonl] [--plot gate.png]
+                              [--per-step 16] [--rate 1.5e-3] [--out gate.jsonl]
 
 Most problems have twelve steps, of which the model solves none; the others are of the usual difficulty. Both
 arms have the six rewards with the weights of the stage `format`, the same seed, the same warm start and the
