@@ -70,11 +70,11 @@ def texts_of(completions: Sequence[Any]) -> list[str]:
 
 
 def pays_any_number(prompts: Any, completions: Any, answer: Any, **columns: Any) -> list[float]:  # noqa: ANN401
-    """Return 2 where the gold is among the numbers of the answer: a substring match in the small."""
+    """Return 2 where the gold is among the numbers of the answer, and a little for each number there."""
     found = (re.search(r"<answer>(.*?)</answer>", text, re.DOTALL) for text in texts_of(completions))
+    numbers = [_NUMBER.findall(match[1]) if match else [] for match in found]
     return [
-        2.0 * bool(match and gold in _NUMBER.findall(match[1]))
-        for match, gold in zip(found, answer, strict=True)
+        2.0 * (gold in given) + 0.25 * min(4, len(given)) for given, gold in zip(numbers, answer, strict=True)
     ]
 
 
