@@ -59,11 +59,11 @@ wheel: install
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
-# A quarter of an hour for each; what they find is written into fuzz/corpus.
+# A quarter of an hour for each; what breaks a promise is written into fuzz/corpus.
 fuzz: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group fuzz
-	$(BIN)/python fuzz/run.py parse 900
-	$(BIN)/python fuzz/run.py grade 900
+	$(BIN)/python fuzz/run.py parse 900 --keep
+	$(BIN)/python fuzz/run.py grade 900 --keep
 
 # Needs a connection to an advisory source.
 audit: install

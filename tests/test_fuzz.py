@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +21,10 @@ claims = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(claims)
 
 CORPUS = [(target, path) for target in claims.CLAIMS for path in sorted((FUZZ / "corpus" / target).iterdir())]
+GROWN = {
+    target: [base64.b64decode(line) for line in (FUZZ / "grown" / target).read_bytes().splitlines()]
+    for target in claims.CLAIMS
+}
 PIECES = st.sampled_from(
     ["<reasoning>", "</reasoning>", "<answer>", "</answer>", "<think>", "</think>", "\n", "\r", " ", "12", "1/2", "-", "$", "%", ",",
      r"\boxed{", "}", "####", "e9", "\u200b", "\u202e", "\x1b[2J", "\ud800", "٣", "Monday", "twelve"]
@@ -31,6 +35,13 @@ WRITTEN = st.lists(PIECES | st.text(max_size=3), max_size=14).map("".join)
 @pytest.mark.parametrize(("target", "path"), CORPUS, ids=lambda part: getattr(part, "name", part))
 def test_every_text_of_the_corpus_keeps_the_claims(target, path) -> None:
     claims.CLAIMS[target](path.read_bytes())
+
+
+@pytest.mark.parametrize("target", list(claims.CLAIMS))
+def test_every_text_that_earlier_searches_kept_keeps_the_claims(target) -> None:
+    assert len(GROWN[target]) > 100
+    for content in GROWN[target]:
+        claims.CLAIMS[target](content)
 
 
 @given(WRITTEN)
@@ -45,13 +56,12 @@ def test_any_completion_and_gold_keep_the_claims_of_the_grader(gold, text) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", list(claims.CLAIMS))
-def test_ten_seconds_of_atheris_find_nothing(target, tmp_path) -> None:
+def test_ten_seconds_of_atheris_find_nothing(target) -> None:
     pytest.importorskip(
         "atheris", reason="atheris is not installed (pip install --group fuzz; no wheel for some systems)"
     )
     done = subprocess.run(
         [sys.executable, str(FUZZ / "run.py"), target, "10"],
-        env={**os.environ, "FUZZ_NEW": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=600,

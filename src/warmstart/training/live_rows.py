@@ -45,6 +45,19 @@ def why_not(args: Any, *, has_auxiliary_loss: bool) -> str | None:  # noqa: ANN4
     return None
 
 
+def gated(rewards: torch.Tensor, outcome: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Return the rewards with the group's mean in place of each value where outcomes are not mixed.
+
+    The mean, not zero: the logged means stay what they were, and only the spread goes.
+    """
+    groups = rewards.view(-1, group_size, rewards.shape[1])
+    right = outcome.view(-1, group_size)
+    mixed = (right == 1).any(dim=1) & (right == 0).any(dim=1)
+    level = groups.nanmean(dim=1, keepdim=True).expand_as(groups)
+    level = torch.where(torch.isnan(groups), groups, level)
+    return torch.where(mixed[:, None, None], groups, level).view_as(rewards)
+
+
 def dead_rows(totals_B: torch.Tensor, group_size: int) -> torch.Tensor:
     """Return which rows are in groups whose known totals are all the same; NaN is unknown.
 

@@ -230,7 +230,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if plan is not None:
             self._advance(rewards, outcome)
         if self.signal.outcome is not None and self.signal.gate and (plan is None or plan.is_gated):
-            rewards = self._gated(rewards, outcome)
+            rewards = live_rows.gated(rewards, outcome, self.num_generations)
         self._dead_rows = live_rows.dead_rows(self._totals(rewards), self.num_generations)
         self._record("time/score_s", time.perf_counter() - started)
         return rewards
@@ -244,18 +244,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             return torch.full_like(rewards[:, 0], torch.nan)
         column = rewards[:, self.reward_func_names.index(self.signal.outcome)]
         return torch.where(torch.isnan(column), column, (column > 0).to(column.dtype))
-
-    def _gated(self, rewards: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
-        """Return the rewards with the group's mean in place of each value where outcomes are not mixed.
-
-        The mean, not zero: the logged means stay what they were, and only the spread goes.
-        """
-        groups = rewards.view(-1, self.num_generations, rewards.shape[1])
-        right = outcome.view(-1, self.num_generations)
-        mixed = (right == 1).any(dim=1) & (right == 0).any(dim=1)
-        level = groups.nanmean(dim=1, keepdim=True).expand_as(groups)
-        level = torch.where(torch.isnan(groups), groups, level)
-        return torch.where(mixed[:, None, None], groups, level).view_as(rewards)
 
     def _weigh(self, plan: RewardPlan) -> None:
         weights = plan.weights
