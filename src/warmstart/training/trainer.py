@@ -211,9 +211,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if not self.model.training:
             return rewards
         if self.signal.reward_faults is not None:
-            out = self.signal.reward_faults.left_out(
-                len(rewards), process=self.accelerator.process_index, step=self.state.global_step + 1
-            )
+            process, step = self.accelerator.process_index, self.state.global_step + 1
+            out = self.signal.reward_faults.left_out(len(rewards), process=process, step=step)
             rewards[out.to(rewards.device)] = torch.nan
             self._record("signal/reward_fault_share", float(out.float().mean()))
         outcome = self._outcome(rewards)
