@@ -77,7 +77,7 @@ METRICS: dict[str, Metric] = {
     "engine_gap": Metric(
         "sampling/sampling_logp_difference/mean",
         "mean distance between the log-probabilities vLLM sampled with and the trainer's own, nats per token",
-        "below 0.05",
+        "below 0.1",
         "grows: the engine has other weights or another precision than the trainer",
     ),
     "held_out_strict": Metric(
