@@ -37,7 +37,7 @@ def save_random_model(
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "max_position_embeddings": 2048,
+        "max_position_embeddings": 8192,
         "tie_word_embeddings": True,
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": None,
