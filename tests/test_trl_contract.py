@@ -31,8 +31,8 @@ LEANS_ON = {
         "compute_entropy",
         "compute_aux_loss",
     ],
-    # Not overridden, but called:
     "_generate_and_score_completions": ["self", "inputs"],
+    # Not overridden, but called:
     "_tokenize_prompts": ["self", "prompts"],
 }
 MULTIMODAL_FROM = LEANS_ON["_get_per_token_logps_and_entropies"][-1]
@@ -61,6 +61,7 @@ def test_the_trainer_overrides_these_methods_and_no_others() -> None:
         "_get_train_sampler",
         "_generate_single_turn",
         "_calculate_rewards",
+        "_generate_and_score_completions",
         "_prepare_inputs",
         "_get_per_token_logps_and_entropies",
     }
