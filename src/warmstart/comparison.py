@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from warmstart import durable, estimates
+from warmstart.changes import flat_settings
 from warmstart.completion_log import EvalDir
 from warmstart.errors import RunDirError
 from warmstart.rates import MEASURES, gain_rows, paired_rows
-from warmstart.runs import EVAL_STAGES, RunDir, flat_settings
+from warmstart.runs import EVAL_STAGES, RunDir
 from warmstart.summary import build_summary
 
 Row = dict[str, Any]

@@ -195,6 +195,8 @@ class SftConfig(_Section):
     enough; None is a fifth of the steps, 0 trains them all."""
     check_problems: Positive = 16
     """Problems of such a measurement, four completions each."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 25
+    """Steps between two checkpoints, which a run that was killed goes on from; 0: only when it is told to stop."""
     quantization: Literal["nf4", "none"] = "nf4"
     """``nf4``: the base in 4 bits, double quantisation; it works on CPU too."""
     gradient_checkpointing: bool = True
@@ -255,6 +257,8 @@ class GrpoConfig(_Section):
     None is a fifth of the steps, 0 measures nothing."""
     check_problems: Positive = 32
     """Problems of such a measurement, four completions each."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 10
+    """Steps between two checkpoints, which a run that was killed goes on from; 0: only when it is told to stop."""
     rewards: list[str] = []
     """Rewards of your own beside the six, ``FILE.py:FUNCTION``; each runs in a process that can be killed."""
     reward_limit_s: Annotated[float, Field(gt=0)] = 60.0

@@ -1,4 +1,4 @@
-"""Files that survive a kill: replaced whole, or grown by whole lines.
+"""Files that survive a kill and a power cut: replaced whole, grown by whole lines, or folders under a seal.
 
 JSON is ASCII, so that a lone surrogate comes back as it was, and strict: a number that is not finite is
 written as null. Parquet is for rows of completions.
@@ -6,6 +6,7 @@ written as null. Parquet is for rows of completions.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -18,6 +19,8 @@ from warmstart.errors import RunDirError
 
 TEMPORARY = ".tmp"
 """How the name of a file that is still being written ends."""
+SEAL = "manifest.json"
+"""The last file of a sealed folder: what every other one must be."""
 
 Row = dict[str, Any]
 
@@ -39,16 +42,71 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Add one JSON line and hand it to the operating system at once."""
+def sync(path: Path) -> None:
+    """Hand a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, line: Mapping[str, Any], *, to_disk: bool = False) -> None:
+    """Add one JSON line and hand it to the operating system at once, or to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write((to_json(line) + "\n").encode("ascii"))
         file.flush()
+        if to_disk:
+            os.fsync(file.fileno())
+
+
+def cut(path: Path, size: int) -> None:
+    """Cut a file back to its first ``size`` bytes; a shorter one, and one that is not there, stay."""
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
+        sync(path)
+
+
+def seal(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Declare the folder complete: its files go to the disk, then the manifest with their hashes and ``facts``."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL):
+        sync(path)
+        files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+    replace(folder / SEAL, to_json({**facts, "files": files}, indent=2).encode("ascii"))
+    sync(folder.parent)
+
+
+def sealed(folder: Path) -> tuple[Row | None, str]:
+    """Return the manifest of a sealed folder; or None, and what is torn or changed."""
+    try:
+        manifest: Row = json.loads((folder / SEAL).read_bytes())
+        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+    except FileNotFoundError:
+        return None, "it was not finished"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, f"{SEAL} is torn"
+    for name, (size, wanted) in files.items():
+        path = folder / name
+        if not path.is_file():
+            return None, f"{name} is missing"
+        if path.stat().st_size != size:
+            return None, f"{name} has {path.stat().st_size:,} of {size:,} bytes"
+        if digest(path) != wanted:
+            return None, f"{name} is not what was written"
+    return manifest, ""
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_lines(path: Path) -> list[Row]:

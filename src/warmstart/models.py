@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -182,6 +182,20 @@ def _adapted(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False
         # PEFT leaves what is missing at random.
         warnings.filterwarnings("error", message="Found missing adapter keys")
         return PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
+
+
+class Lazy:
+    """A model that is loaded when it is first needed: a run that goes on may not need it at all."""
+
+    def __init__(self, load: Callable[[], PreTrainedModel]) -> None:
+        self._load = load
+        self._model: PreTrainedModel | None = None
+
+    def loaded(self) -> PreTrainedModel:
+        """Return the model."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from warmstart.probe_facts import Asked, data_facts, end_token, facts_of
 from warmstart.probe_settings import ProbeSettings as ProbeSettings
 from warmstart.reward_calls import RewardFunction
 from warmstart.rollouts import Completion, generate
+from warmstart.rollouts.journal import Journal
 from warmstart.rollouts.server import Server, sample
 from warmstart.tags import DEFAULT_TAGS, Tags
 
@@ -154,6 +155,7 @@ def probe(
     plumbing: Sequence[Finding] | None = None,
     is_last_rung: bool = False,
     on_progress: Callable[[int], None] | None = None,
+    journal: Journal | None = None,
     **facts: Any,  # noqa: ANN401
 ) -> Probe:
     """Return what GRPO would meet if it started from here.
@@ -162,8 +164,8 @@ def probe(
     rewards ask for; the gold answer is in ``answer``.
 
     Args:
-        model: A causal language model, with an adapter or not; or a server, which is asked in its own chat
-            template and tells no entropy.
+        model: A causal language model, with an adapter or not; a `models.Lazy` one; or a server, which is asked in
+            its own chat template and tells no entropy.
         tokenizer: Its tokenizer, None with a server; messages are rendered with its chat template.
         dataset: At least ``settings.problems`` rows; more are left alone.
         reward_funcs: As `trl.GRPOTrainer` takes them.
@@ -177,6 +179,7 @@ def probe(
         plumbing: Findings about template and tokenizer; None makes them of the tokenizer as it is.
         is_last_rung: No cure is left to try.
         on_progress: Called with the number of completions of each batch.
+        journal: Keeps every batch; those it holds already are not drawn again.
         **facts: Further attributes of `ProbeFacts`: ``is_warmed``, ``lenient_before``, ….
 
     Raises:
@@ -188,7 +191,7 @@ def probe(
         raise ValueError("the data set is empty: there is nothing to probe")
     names = tuple(getattr(f, "__name__", type(f).__name__) for f in reward_funcs)
     outcome = outcome if outcome is not None else OUTCOME if OUTCOME in names else None
-    prompts, completions = _sampled(model, tokenizer, rows, settings, on_progress)
+    prompts, completions = _sampled(model, tokenizer, rows, settings, on_progress, journal)
     asked = Asked(rows, prompts, tags, settings, prefill)
     controls = {} if isinstance(model, Server) else _controls(model, tokenizer, asked, completions)
     # Rewards and graders have clocks: what they say is said once, to all processes of the run.
@@ -230,6 +233,7 @@ def _sampled(
     rows: Sequence[Mapping[str, Any]],
     settings: ProbeSettings,
     on_progress: Callable[[int], None] | None,
+    journal: Journal | None,
 ) -> tuple[list[list[int]], list[list[Completion]]]:
     """Return the tokens of the prompts, which nobody knows of a server's, and the completions."""
     how: dict[str, Any] = {
@@ -246,7 +250,13 @@ def _sampled(
         return [[] for _ in rows], sample(model, conversations, temperature=heat, top_p=top_p, **how)
     prompts = [_prompt_ids(tokenizer, row["prompt"]) for row in rows]
     completions = generate(
-        model, tokenizer, prompts, batch_size=settings.batch_size, **settings.sampler, **how
+        model,
+        tokenizer,
+        prompts,
+        batch_size=settings.batch_size,
+        journal=journal,
+        **settings.sampler,
+        **how,
     )
     return prompts, completions
 

@@ -252,6 +252,16 @@ def pack(paths: Iterable[Path], packed: Path) -> None:
     write_parquet(packed, (pq.ParquetFile(path).read(use_threads=False) for path in paths))
 
 
+def head(path: Path, kept: Path, last: int) -> None:
+    """Write the completions of a file's steps up to ``last`` into another."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        groups = (file.read_row_group(index) for index in range(file.num_row_groups))
+        write_parquet(kept, (table.filter(pc.less_equal(table["step"], last)) for table in groups))
+
+
 def write_jsonl(path: Path, tables: Iterable[Any]) -> int:
     """Write completions as lines of JSON, the whole file or none, and return how many they were."""
     count = 0

@@ -3,6 +3,7 @@
     recipe.yaml         the recipe as the user wrote it
     resolved.json       every setting of the run; it decides whether a directory is continued
     environment.json    versions and machine
+    resumes.jsonl       one line per time the run was taken up again: {at, finished, accepted changes}
     stages.jsonl        one line per finished stage: {stage, finished_at, wall_s, …facts}
     overlap.json        what training and evaluation share
     probe/*.json        a probe each: what was measured, the findings, the verdict
@@ -16,14 +17,17 @@
     eval/STAGE.parquet  every completion behind them; eval/STAGE.parts/ while it is being measured
     summary.json        the results (schema 1)
     report.html         the results to look at
+    unfinished/         what the running stage has done so far: sampled batches, checkpoints; gone with its end
 
-Whole files are replaced atomically: a reader sees the old one or the new one. The two ``.jsonl`` files
-are appended to, line by line; a line that a kill tore off is dropped.
+Whole files are replaced atomically: a reader sees the old one or the new one. The ``.jsonl`` files are
+appended to, line by line; a line that a kill tore off is dropped. A stage that goes on from a checkpoint
+first takes back what was written after it.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,16 +35,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from warmstart import rollout_log
+from warmstart import rollout_files, rollout_log
+from warmstart.changes import Changes, changes_of, shown_changes
 from warmstart.completion_log import CompletionLog
 from warmstart.durable import (
     TEMPORARY,
     Row,
     append_line,
+    cut,
     drop_torn_line,
     read_lines,
     read_rows,
     replace,
+    sync,
     to_json,
     write_rows,
 )
@@ -64,13 +71,21 @@ class RunDir:
     """False on every process of a run but the main one: what it is told to write is dropped."""
 
     @classmethod
-    def create_or_resume(cls, path: Path | str, resolved: Mapping[str, Any], recipe_yaml: str) -> RunDir:
+    def create_or_resume(
+        cls,
+        path: Path | str,
+        resolved: Mapping[str, Any],
+        recipe_yaml: str,
+        *,
+        accept_changes: bool = False,
+    ) -> RunDir:
         """Return the run directory at ``path``: a new one, or the one that holds this very recipe.
 
         Args:
             path: A folder that does not exist, is empty, or is the run to go on with.
             resolved: Every setting of the run, as JSON can hold it.
             recipe_yaml: The recipe as the user wrote it.
+            accept_changes: Go on with these settings although the folder was made with others.
 
         Raises:
             RunDirError: If the folder holds another run (the message says which settings differ), or
@@ -78,13 +93,23 @@ class RunDir:
         """
         run = cls(Path(path))
         wanted = json.loads(to_json(resolved))
-        if run.resolved_path.exists():
-            _require_equal(run.path, run.read_json(run.resolved_path), wanted)
-            for log in (run.stages_path, run.metrics_path):
-                drop_torn_line(log)
-        else:
+        if not run.resolved_path.exists():
             _make_folder(run.path)
             run.write_json(run.resolved_path, wanted)
+        else:
+            for log in (run.stages_path, run.metrics_path, run.resumes_path):
+                drop_torn_line(log)
+            changes = changes_of(run.read_json(run.resolved_path), wanted)
+            if changes and not accept_changes:
+                raise RunDirError(
+                    f"{run.path} holds another run ({shown_changes(changes)})",
+                    "choose another --out, take the recipe that the folder was made with, "
+                    "or go on with this one from here: --accept-changes",
+                )
+            run.note_resume(changes)
+            if changes:
+                run.write_json(run.resolved_path, wanted)
+                run.recipe_path.unlink(missing_ok=True)
         if not run.recipe_path.exists():
             replace(run.recipe_path, recipe_yaml.encode("utf-8", "surrogatepass"))
         return run
@@ -120,6 +145,11 @@ class RunDir:
     def environment_path(self) -> Path:
         """Versions and machine."""
         return self.path / "environment.json"
+
+    @property
+    def resumes_path(self) -> Path:
+        """The times the run was taken up again, a line each."""
+        return self.path / "resumes.jsonl"
 
     @property
     def stages_path(self) -> Path:
@@ -201,6 +231,19 @@ class RunDir:
         """The results to look at."""
         return self.path / "report.html"
 
+    @property
+    def unfinished(self) -> Path:
+        """What the stage that is running has done so far."""
+        return self.path / "unfinished"
+
+    def sampling_path(self, name: str) -> Path:
+        """The batches that one sampling of the running stage has drawn so far."""
+        return self.unfinished / f"{name}.jsonl"
+
+    def checkpoints_path(self, training: str) -> Path:
+        """The checkpoints of one training of the running stage."""
+        return self.unfinished / training
+
     def eval_path(self, stage: str) -> Path:
         """The rates of one measured model."""
         return self.path / "eval" / f"{stage}.json"
@@ -211,7 +254,7 @@ class RunDir:
 
     def rollouts_path(self, step: int) -> Path:
         """The completions of one GRPO step."""
-        return self.rollouts / f"step-{step:06d}.parquet"
+        return rollout_files.single(self.rollouts, step)
 
     # -- stages ----------------------------------------------------------------------------------
 
@@ -224,11 +267,31 @@ class RunDir:
         return stage in self.finished_stages()
 
     def finish_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
-        """Mark a stage as finished, after its results are on disk."""
+        """Mark a stage as finished, after its results are on disk; what it needed to go on with is deleted."""
         if not self.writes:
             return
-        finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-        append_line(self.stages_path, {"stage": stage, "finished_at": finished_at, **facts})
+        append_line(self.stages_path, {"stage": stage, "finished_at": _now(), **facts}, to_disk=True)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+
+    def note_resume(self, accepted: Changes) -> None:
+        """Keep that the run is taken up again, and with what changed since it was begun."""
+        if accepted or not self.summary_path.exists():
+            line = {"at": _now(), "finished": list(self.finished_stages()), "accepted": accepted}
+            append_line(self.resumes_path, line)
+
+    # -- going back to a checkpoint --------------------------------------------------------------
+
+    def mark(self) -> int:
+        """Bring the metrics to the disk and return their length: what `rewind` goes back to."""
+        if not self.metrics_path.exists():
+            return 0
+        sync(self.metrics_path)
+        return self.metrics_path.stat().st_size
+
+    def rewind(self, mark: int, step: int) -> None:
+        """Take back the metrics written after the mark, and the rollouts of later GRPO steps."""
+        cut(self.metrics_path, mark)
+        self.drop_rollouts(after=step)
 
     # -- metrics ---------------------------------------------------------------------------------
 
@@ -300,38 +363,16 @@ class RunDir:
         if not self.writes:
             return
         write_rows(self.rollouts_path(step), rows, rollout_log.COLUMNS)
-        files = self.rollout_files()
-        singles = [step for step, path in files.items() if path == self.rollouts_path(step)]
-        if len(singles) >= rollout_log.PACK:
-            self._pack_rollouts(singles)
-
-    def _pack_rollouts(self, steps: Sequence[int]) -> None:
-        """Put the files of these steps into one. Killed in between, it leaves both, and the one counts."""
-        packed = self.rollouts / f"steps-{steps[0]:06d}-{steps[-1]:06d}.parquet"
-        rollout_log.pack([self.rollouts_path(step) for step in steps], packed)
-        for step, path in self._single_rollouts().items():
-            if step <= steps[-1]:
-                path.unlink()
+        rollout_files.pack(self.rollouts)
 
     def rollout_files(self) -> dict[int, Path]:
-        """Return the file in which each GRPO step is, in order.
+        """Return the file in which each GRPO step is, in order; see `rollout_files.find`."""
+        return rollout_files.find(self.rollouts)
 
-        A packed file stands for all steps from its first to its last, whether the trainer drew completions
-        in each of them or not.
-        """
-        files = self._single_rollouts()
-        for path in self.rollouts.glob("steps-*-*.parquet"):
-            first, last = (int(number) for number in path.stem.split("-")[1:])
-            files |= dict.fromkeys(range(first, last + 1), path)
-        return dict(sorted(files.items()))
-
-    def _single_rollouts(self) -> dict[int, Path]:
-        return {int(path.stem[5:]): path for path in self.rollouts.glob("step-*.parquet")}
-
-    def drop_rollouts(self) -> None:
-        """Delete the rollout log: a stage begun again may end earlier than the attempt that was killed."""
-        for path in self.rollouts.glob("step*.parquet") if self.writes else ():
-            path.unlink()
+    def drop_rollouts(self, *, after: int = 0) -> None:
+        """Delete the completions of later steps: the stage writes them again, or ends earlier this time."""
+        if self.writes:
+            rollout_files.drop(self.rollouts, after)
 
     def read_rollouts(self) -> Iterator[list[Row]]:
         """Yield the completions of each GRPO step, in order."""
@@ -357,32 +398,5 @@ def _make_folder(path: Path) -> None:
         )
 
 
-def _require_equal(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    before, after = dict(flat_settings(found)), dict(flat_settings(wanted))
-    keys = [key for key in sorted(before | after) if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    if keys:
-        shown = "; ".join(f"{key}: {_shown(before, key)} there, {_shown(after, key)} now" for key in keys[:5])
-        more = f"; and {len(keys) - 5} more" if len(keys) > 5 else ""
-        raise RunDirError(
-            f"{path} holds another run ({shown}{more})",
-            "choose another --out, or go on with the recipe that the folder was made with",
-        )
-
-
-_ABSENT = object()
-
-
-def _shown(flat: Mapping[str, Any], key: str) -> str:
-    if key not in flat:
-        return "unset"
-    text = json.dumps(flat[key], ensure_ascii=False)
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def flat_settings(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every setting with its dotted key."""
-    for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
-            yield from flat_settings(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -34,6 +34,13 @@ NoCure = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Train although the diagnosis says STOP.")]
 
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Go on although recipe, packages or data changed since the run was begun."
+    ),
+]
+
 
 def run(
     recipe: Recipe = "tiny",
@@ -42,16 +49,17 @@ def run(
     cure: Cure = None,
     no_cure: NoCure = False,
     force: Force = False,
+    accept_changes: AcceptChanges = False,
     json: Json = False,
 ) -> None:
     """Probe the model, cure what keeps it from learning, train with GRPO, measure, report.
 
-    The same command again continues after the last finished stage. A run that ends in STOP exits with 4.
+    The same command again goes on where it stopped, also after a kill. A run that ends in STOP exits with 4.
     """
     if no_cure:
         probe(recipe=recipe, set_=set_, json=json)
     changes = [*(set_ or []), *([] if cure is None else [f"probe.cure={cure}"])]
-    folder = _run(recipe, out, changes, until=None, force=force)
+    folder = _run(recipe, out, changes, until=None, force=force, accept_changes=accept_changes)
     if ranks.is_main():
         _show_summary(folder, json)
 
@@ -103,16 +111,28 @@ def probe(
 _EXITS = {"GO": 0, "FIX": 3, "STOP": 4}
 
 
-def sft(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Force = False) -> None:
+def sft(
+    recipe: Recipe = "tiny",
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    accept_changes: AcceptChanges = False,
+) -> None:
     """Run up to the warm start (QLoRA SFT) and save its adapter."""
-    folder = _run(recipe, out, set_, until="sft", force=force)
+    folder = _run(recipe, out, set_, until="sft", force=force, accept_changes=accept_changes)
     if ranks.is_main():
         typer.echo(folder.warmup_adapter)
 
 
-def grpo(recipe: Recipe = "tiny", out: Out = None, set_: Set = None, force: Force = False) -> None:
+def grpo(
+    recipe: Recipe = "tiny",
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    accept_changes: AcceptChanges = False,
+) -> None:
     """Run up to GRPO (Group Relative Policy Optimization) and save its adapter."""
-    folder = _run(recipe, out, set_, until="grpo", force=force)
+    folder = _run(recipe, out, set_, until="grpo", force=force, accept_changes=accept_changes)
     if ranks.is_main():
         typer.echo(folder.grpo_adapter)
 
@@ -131,7 +151,13 @@ def report(
 
 
 def _run(
-    recipe: str, out: Path | None, overrides: list[str] | None, *, until: str | None, force: bool
+    recipe: str,
+    out: Path | None,
+    overrides: list[str] | None,
+    *,
+    until: str | None,
+    force: bool,
+    accept_changes: bool,
 ) -> Any:  # noqa: ANN401
     from warmstart.cli.progress import quiet_libraries, terminal
 
@@ -140,7 +166,15 @@ def _run(
     from warmstart.pipeline import run as run_recipe
 
     folder = out or Path("runs") / loaded.name
-    return run_recipe(loaded, folder, recipe_yaml=text, until=until, force=force, progress=terminal())
+    return run_recipe(
+        loaded,
+        folder,
+        recipe_yaml=text,
+        until=until,
+        force=force,
+        accept_changes=accept_changes,
+        progress=terminal(),
+    )
 
 
 def _loaded(recipe: str, overrides: list[str] | None) -> tuple[Any, str]:

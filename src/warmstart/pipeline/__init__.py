@@ -1,7 +1,7 @@
 """The stages of a run: data → probe and plan → base measured → warm start → GRPO → summary and report.
 
-Every stage leaves its results in the run directory and is then marked finished; the same call again
-goes on after the last finished one.
+Every stage leaves its results in the run directory and is then marked finished; the same call again goes on
+inside the one that is not, from what it kept: sampled batches and checkpoints (docs/reliability.md).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from warmstart import environment, failures, ranks, run_lock, symbolic
+from warmstart.changes import Changes, changes_of, shown_changes
 from warmstart.config import Recipe, resolved
-from warmstart.errors import HopelessError
+from warmstart.data import DataSplits
+from warmstart.errors import HopelessError, RunDirError
 from warmstart.pipeline.contamination import look_for_overlap
-from warmstart.pipeline.context import Run, load_prompter, load_splits
+from warmstart.pipeline.context import Run, digest_of, load_prompter, load_splits
 from warmstart.pipeline.evaluating import Subject, evaluate_model, find_subject
 from warmstart.pipeline.measuring import measure
 from warmstart.pipeline.probing import probe_recipe, probe_stage
@@ -29,6 +31,7 @@ from warmstart.runs import RunDir
 __all__ = [
     "Run",
     "Subject",
+    "check_changes",
     "conclude",
     "data",
     "evaluate_model",
@@ -55,6 +58,7 @@ def run(
     recipe_yaml: str,
     until: str | None = None,
     force: bool = False,
+    accept_changes: bool = False,
     progress: Progress | None = None,
 ) -> RunDir:
     """Run the recipe's stages that are not finished yet and return the run directory.
@@ -65,9 +69,11 @@ def run(
         recipe_yaml: The recipe as the user wrote it, kept beside the resolved one.
         until: Stop after this stage.
         force: Train although the diagnosis says STOP.
+        accept_changes: Go on although the recipe, a package or the data is another than when it was begun.
         progress: Shows what goes on; quiet by default.
 
     Raises:
+        RunDirError: If one of them is another and that is not accepted; the message says what.
         HopelessError: If the diagnosis is STOP and ``force`` is not given; summary and report are written.
         WarmstartError: As the stages do, with what to do about it.
     """
@@ -75,20 +81,25 @@ def run(
     with ranks.together(), run_lock.held(out) as killed:
         if killed is not None:
             progress.say(f"the run of {killed}, was killed; going on from what it finished")
-        return _run(recipe, out, recipe_yaml=recipe_yaml, until=until, force=force, progress=progress)
+        folder = ranks.from_main(
+            lambda: RunDir.create_or_resume(out, resolved(recipe), recipe_yaml, accept_changes=accept_changes)
+        )
+        folder = replace(folder, writes=ranks.is_main())
+        this = Run(recipe, folder, progress, force=force or recipe.probe.force)
+        with this.interrupts.listening():
+            _run(this, until=until, accept_changes=accept_changes)
+        return folder
 
 
-def _run(
-    recipe: Recipe, out: Path, *, recipe_yaml: str, until: str | None, force: bool, progress: Progress
-) -> RunDir:
-    folder = ranks.from_main(lambda: RunDir.create_or_resume(out, resolved(recipe), recipe_yaml))
-    folder = replace(folder, writes=ranks.is_main())
-    this = Run(recipe, folder, progress, force=force or recipe.probe.force)
-    folder.write_json(folder.environment_path, environment.describe())
+def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
+    folder, is_checked = this.folder, False
     for name, stage in stages(this):
         if name in ranks.from_main(folder.finished_stages):
             this.progress.say(f"{name}: already done")
         else:
+            if not is_checked:
+                check_changes(this, accept=accept_changes)
+                is_checked = True
             began = time.perf_counter()
             try:
                 with failures.named(name), symbolic.counting(this.progress.say):
@@ -101,9 +112,37 @@ def _run(
             facts["peak_rss_gb"] = round(environment.peak_rss_gb(), 3)
             folder.finish_stage(name, facts)
         if name == until:
-            return folder
+            return
     conclude(folder)
-    return folder
+
+
+def check_changes(run: Run, *, accept: bool) -> None:
+    """Pass if packages and data are those the run was begun with, or the changes are accepted and noted.
+
+    Raises:
+        RunDirError: Otherwise, with what changed.
+    """
+    splits = run.data
+    ranks.from_main(lambda: _check_changes(run.folder, splits, accept=accept))
+
+
+def _check_changes(folder: RunDir, splits: DataSplits, *, accept: bool) -> None:
+    now, before = environment.describe(), folder.read_json_if_there(folder.environment_path)
+    loaded = folder.finished_stages().get("data", {})
+    changes: Changes = {}
+    if before is not None:
+        changes |= changes_of({"package": before.get("versions", {})}, {"package": now["versions"]})
+    if "digest" in loaded:
+        changes |= changes_of({"data": loaded["digest"]}, {"data": digest_of(splits)})
+    if changes and not accept:
+        raise RunDirError(
+            f"{folder.path} was begun with others ({shown_changes(changes)})",
+            "put them back, choose another --out, or go on with these from here: --accept-changes",
+        )
+    if changes:
+        folder.note_resume(changes)
+    if changes or before is None:
+        folder.write_json(folder.environment_path, now)
 
 
 def stages(this: Run) -> Iterator[tuple[str, Stage]]:
@@ -126,4 +165,9 @@ def data(run: Run) -> dict[str, Any]:
         + (f", {len(splits.unseen):,} of unseen families" if splits.unseen else "")
     )
     look_for_overlap(run)
-    return {"train": len(splits.train), "eval": len(splits.eval), "unseen": len(splits.unseen)}
+    return {
+        "train": len(splits.train),
+        "eval": len(splits.eval),
+        "unseen": len(splits.unseen),
+        "digest": digest_of(splits),
+    }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from warmstart import ranks
 from warmstart.config import Recipe
 from warmstart.data import DataSplits, load
-from warmstart.models import load_tokenizer, most_positions
+from warmstart.interrupts import Interrupts
+from warmstart.models import Lazy, load_merged, load_tokenizer, most_positions, require_fit
 from warmstart.pipeline.fitting import Fitting
 from warmstart.plan import Plan
 from warmstart.probe_settings import SAMPLED, ProbeSettings
@@ -17,9 +22,11 @@ from warmstart.records import Problem
 from warmstart.reward_files import reward_file
 from warmstart.reward_process import ProcessReward
 from warmstart.rewards import STAGE_WEIGHTS, RewardFunction, reward_functions
+from warmstart.rollouts.journal import Journal
 from warmstart.runs import RunDir
 from warmstart.tags import Tags, render_target
 from warmstart.templates import Prompter, make_prompter
+from warmstart.training.checkpoints import Checkpoints
 
 
 @dataclass
@@ -32,8 +39,13 @@ class Run:
     progress: Progress
     force: bool = False
     """Train although the diagnosis says STOP."""
+    interrupts: Interrupts = field(init=False)
+    """Whether the run was told to stop."""
     _data: DataSplits | None = field(default=None, init=False)
     _own_rewards: list[ProcessReward] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.interrupts = Interrupts(self.progress.say)
 
     @property
     def folder(self) -> RunDir:
@@ -78,6 +90,35 @@ class Run:
         functions: list[RewardFunction] = [*reward_functions(tags), *self._own_rewards]
         changed = {**STAGE_WEIGHTS[wanted.stage], **(wanted.reward_weights or {})}
         return functions, {one.__name__: changed.get(one.__name__, 1.0) for one in functions}
+
+    def model(self, adapter: Path | None = None) -> Lazy:
+        """Return the unquantised base, with an adapter merged into it: to generate with."""
+        wanted = self.recipe.model
+
+        def load() -> PreTrainedModel:
+            model = load_merged(wanted.name, adapter, revision=wanted.revision, dtype=wanted.dtype)
+            require_fit(model, load_tokenizer(wanted.name, revision=wanted.revision))
+            return model
+
+        return Lazy(load)
+
+    def journal(self, name: str, adapter: str = "") -> Journal | None:
+        """Return what keeps the batches of one sampling of this stage.
+
+        Args:
+            name: What the sampling is called in the stage.
+            adapter: The digest of the adapter on the base, if there is one.
+        """
+        if self.out is None:
+            return None
+        # Every process keeps its own share; another number of them shares it out anew.
+        share = f"{ranks.index()} of {ranks.count()}"
+        model = f"{self.recipe.model.model_dump_json()} {adapter} {share}"
+        return Journal(self.folder.sampling_path(f"{name}-{ranks.index()}"), model=model)
+
+    def checkpoints(self, name: str, *, every: int) -> Checkpoints:
+        """Return what keeps the checkpoints of one training of this stage."""
+        return Checkpoints(self.folder, name, every=every, say=self.progress.say, interrupts=self.interrupts)
 
     def training_problems(self) -> list[Problem]:
         """Return the problems GRPO trains on: all, or the easier ones that the plan asks for."""
@@ -152,6 +193,13 @@ def load_splits(recipe: Recipe, say: Callable[[str], None] | None = None) -> Dat
     cap = max(recipe.grpo.max_completion_tokens, recipe.eval.max_completion_tokens or 0)
     fitting = Fitting(most, cap, recipe.prompt.instructions or "", lambda: load_prompter(recipe))
     return fitting.kept(splits, say or Quiet().say)
+
+
+def digest_of(splits: DataSplits) -> str:
+    """Return what tells one set of problems from another."""
+    return hashlib.sha256(
+        repr((splits.train, splits.eval, splits.unseen)).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def load_prompter(recipe: Recipe) -> Prompter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from warmstart.config import Recipe
 from warmstart.data import DataSplits
@@ -13,7 +13,7 @@ from warmstart.data.overlap import find_overlap
 from warmstart.diagnosis import DataFacts, Decision, Finding, diagnose_data, told_twice
 from warmstart.diagnosis.verdict import HOPELESS
 from warmstart.errors import HopelessError
-from warmstart.models import load_merged, load_tokenizer, require_fit
+from warmstart.models import load_tokenizer
 from warmstart.pipeline.climbing import LAST_RUNGS, climbed
 from warmstart.pipeline.context import Run, cured, settings_of
 from warmstart.plan import Plan, can_be_cured
@@ -21,10 +21,13 @@ from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.probing import Probe, ProbeSettings, probe
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
+from warmstart.rollouts.journal import Journal
 from warmstart.rollouts.server import Server
 from warmstart.templates import Prompter
 
 OUTCOME = "correctness_reward_func"
+PROMPT_RUNGS: tuple[Literal["exemplar", "prefill"], ...] = ("exemplar", "prefill")
+"""The cures of the prompt, in the order they are tried."""
 MOST_PROBLEMS = 4
 """A probe without one right answer is widened up to this many times its size before it says STOP."""
 
@@ -44,6 +47,7 @@ def probe_model(
     stage: str,
     plumbing: list[Finding] | None = None,
     is_last_rung: bool = False,
+    journal: Journal | None = None,
     **facts: Any,  # noqa: ANN401
 ) -> Probe:
     """Return the probe of one model with one prompt; its bar says what it costs."""
@@ -72,6 +76,7 @@ def probe_model(
             plumbing=plumbing or (),
             is_last_rung=is_last_rung,
             on_progress=task.advance,
+            journal=journal,
             **facts,
         )
 
@@ -83,7 +88,7 @@ def probe_stage(run: Run) -> dict[str, Any]:
         HopelessError: If the diagnosis is STOP and nobody said ``force``.
     """
     recipe = run.recipe
-    model = load_merged(recipe.model.name, None, revision=recipe.model.revision, dtype=recipe.model.dtype)
+    model = run.model()
     prompter = run.prompter()
     for change in prompter.changes:
         run.progress.say(f"plumbing: {change}")
@@ -120,9 +125,7 @@ def probe_recipe(
 ) -> Probe:
     """Return the probe of the recipe's base, of an adapter on it, or of a server, outside any run directory."""
     run = Run(recipe, None, progress or Quiet())
-    model = server or load_merged(
-        recipe.model.name, adapter, revision=recipe.model.revision, dtype=recipe.model.dtype
-    )
+    model = server or run.model(adapter)
     settings = settings_of(recipe)
     run.progress.say(
         f"probe: {settings.problems} problems × {settings.completions} completions, at most {settings.most_tokens:,} tokens"
@@ -133,13 +136,20 @@ def probe_recipe(
 def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettings) -> Probe:  # noqa: ANN401
     """Return the probe of the base; without one right answer it is widened until a bound can be said."""
     recipe = run.recipe
-    if not isinstance(model, Server):
-        require_fit(model, prompter.tokenizer)
     plumbing = [*inspect_prompter(prompter, run.data.train[:8]), *data_findings(run.data)]
     widest = min(MOST_PROBLEMS * settings.problems, len(run.data.train))
     while True:
         problems = probe_problems(run.data.train, settings.problems)
-        found = probe_model(run, model, prompter, problems, settings, stage="base", plumbing=plumbing)
+        found = probe_model(
+            run,
+            model,
+            prompter,
+            problems,
+            settings,
+            stage="base",
+            plumbing=plumbing,
+            journal=run.journal(f"probe-base-{settings.problems}"),
+        )
         if not found.facts.solves_nothing or found.live_bound < HOPELESS or settings.problems >= widest:
             break
         settings = replace(settings, problems=min(2 * settings.problems, widest))
@@ -189,12 +199,21 @@ def _plan(
         return None
     half = replace(settings_of(run.recipe), problems=max(8, run.recipe.probe.problems // 2))
     problems = probe_problems(run.data.train, half.problems)
-    for rung in ("exemplar", "prefill"):
+    for rung in PROMPT_RUNGS:
         if rung == "exemplar" and not any(problem.rationale for problem in run.data.train):
             continue
         try_out = cured(prompter, rung, run.data.train)
         plumbing = inspect_prompter(try_out, problems[:8])
-        found = probe_model(run, model, try_out, problems, half, stage=rung, plumbing=plumbing)
+        found = probe_model(
+            run,
+            model,
+            try_out,
+            problems,
+            half,
+            stage=rung,
+            plumbing=plumbing,
+            journal=run.journal(f"probe-{rung}"),
+        )
         keep(run, found)
         cures.append(cure(rung, first, found))
         run.progress.say(say_cure(cures[-1]))

@@ -29,6 +29,10 @@ _HANDOVER_PROBLEMS = 64
 def grpo(run: Run) -> dict[str, Any]:
     """Sharpen the answers with GRPO, continuing the adapter of the warm start on the unquantised base."""
     recipe, plan = run.recipe, run.plan
+    checkpoints = run.checkpoints("grpo", every=recipe.grpo.checkpoint_every)
+    finished = checkpoints.facts()
+    if finished is not None:
+        return finished
     wanted, prompter = recipe.grpo, run.prompter(plan)
     base = load_base(
         recipe.model.name,
@@ -52,31 +56,34 @@ def grpo(run: Run) -> dict[str, Any]:
         check_every=every if kept_out and ranks.sharded() is None else 0,
         sink=run.folder.append_metrics,
     )
-    run.folder.drop_rollouts()
-    return train_grpo(
-        model,
-        prompter,
-        problems,
-        {function.__name__: (function, weights[function.__name__]) for function in functions},
-        outcome=OUTCOME,
-        folder=run.folder.grpo_adapter,
-        steps=wanted.steps,
-        group_size=group_size,
-        batches=plan_batches(
-            problems_per_step,
-            group_size,
-            micro_batch=wanted.micro_batch,
-            processes=ranks.count(),
-        ),
-        arguments=grpo_arguments(recipe, base.dtype),
-        handover=_handover(run) if warm else None,
-        progress=run.progress,
-        sink=run.folder.append_metrics,
-        on_rollouts=run.folder.write_rollouts,
-        watch=watch,
-        plan=RewardPlan(wanted.stage) if wanted.plan == "moves" else None,
-        sampling=_sampling(run, problems) if wanted.problems == "adaptive" else None,
-    )
+    with checkpoints.training(watch):
+        facts = train_grpo(
+            model,
+            prompter,
+            problems,
+            {function.__name__: (function, weights[function.__name__]) for function in functions},
+            outcome=OUTCOME,
+            folder=run.folder.grpo_adapter,
+            steps=wanted.steps,
+            group_size=group_size,
+            batches=plan_batches(
+                problems_per_step,
+                group_size,
+                micro_batch=wanted.micro_batch,
+                processes=ranks.count(),
+            ),
+            arguments=grpo_arguments(recipe, base.dtype),
+            handover=_handover(run) if warm else None,
+            progress=run.progress,
+            sink=run.folder.append_metrics,
+            on_rollouts=run.folder.write_rollouts,
+            watch=watch,
+            plan=RewardPlan(wanted.stage) if wanted.plan == "moves" else None,
+            sampling=_sampling(run, problems) if wanted.problems == "adaptive" else None,
+            checkpoints=checkpoints,
+        )
+        checkpoints.finish(run.folder.grpo_adapter, facts)
+    return facts
 
 
 def _split(run: Run) -> tuple[list[Problem], list[Problem]]:

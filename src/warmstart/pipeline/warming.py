@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
-
-from warmstart import ranks
+from warmstart import durable, ranks
 from warmstart.diagnosis import Decision
 from warmstart.errors import ConfigError, TrainingError
-from warmstart.models import add_adapter, load_base, load_merged
+from warmstart.models import Lazy, add_adapter, load_base
 from warmstart.pipeline.climbing import LAST_RUNGS, climbed, settings_under
 from warmstart.pipeline.contamination import look_for_overlap
 from warmstart.pipeline.context import Run, settings_of
-from warmstart.pipeline.probing import cure, keep, probe_model, probe_problems, say_cure, stop
+from warmstart.pipeline.probing import (
+    PROMPT_RUNGS,
+    cure,
+    keep,
+    probe_model,
+    probe_problems,
+    say_cure,
+    stop,
+)
+from warmstart.plan import Plan
 from warmstart.probing import Probe, ProbeSettings
 from warmstart.rates import rate_of
 from warmstart.records import Problem
@@ -43,12 +50,11 @@ def sft(run: Run) -> dict[str, Any]:
     Raises:
         HopelessError: If no rung helps and nobody said ``force``.
     """
-    plan = run.plan
+    plan, cures = _settled(run)
     attempts: list[tuple[str, float]] = [(plan.warm_start, 1.0), (plan.warm_start, _GENTLER)]
     if plan.warm_start == "self-warm-start" and run.recipe.probe.cure == "auto":
         attempts.append(("gold-warm-start", 1.0))
     first = _first_probe(run)
-    cures = ranks.from_main(lambda: run.folder.read_json_if_there(run.folder.cures_path)) or []
     facts: dict[str, Any] = {}
     found: Probe | None = None
     for number, (name, gentleness) in enumerate(attempts):
@@ -62,11 +68,18 @@ def sft(run: Run) -> dict[str, Any]:
             run.progress.say(f"{name}: not enough verified solutions")
             continue
         look_for_overlap(run, {"SFT targets": [(p.id, str(p.rationale)) for p in problems]})
-        facts, told = _train(run, problems, run.recipe.sft.learning_rate * gentleness)
+        facts, model = _train(run, problems, run.recipe.sft.learning_rate * gentleness, number + 1)
         if first is None:
             # Nothing was probed before: the stage is used alone, and there is nothing to compare with.
             return facts | {"warm_start": name}
-        found = _probe_again(run, first, is_last_rung=number + 1 == len(attempts), told=told)
+        found = _probe_again(
+            run,
+            first,
+            model,
+            facts["adapter"][:8],
+            is_last_rung=number + 1 == len(attempts),
+            gap=facts["four_bit_gap"],
+        )
         keep(run, found)
         shown = name if gentleness == 1 else f"{name}, gentler"
         cures.append(cure_from(shown, first, found))
@@ -76,10 +89,23 @@ def sft(run: Run) -> dict[str, Any]:
         if found.diagnosis.decision is Decision.GO:
             return facts
     if found is not None and first is not None:
-        found = _climb_on(run, first, found, cures)
+        found = _climb_on(run, first, found, model, cures)
         if found.diagnosis.decision is Decision.STOP or found.facts.signal()["live_share"] == 0.0:
             stop(run, found)
     return facts
+
+
+def _settled(run: Run) -> tuple[Plan, list[dict[str, Any]]]:
+    """Return the plan and the cures as the probe left them: a stage that goes on tries again what it had tried."""
+    probed, written = ranks.from_main(
+        lambda: (
+            run.folder.finished_stages().get("probe"),
+            run.folder.read_json_if_there(run.folder.cures_path) or [],
+        )
+    )
+    if probed is not None:
+        run.folder.write_json(run.folder.plan_path, probed["plan"])
+    return run.plan, [done for done in written if done["name"] in PROMPT_RUNGS]
 
 
 def cure_from(name: str, first: dict[str, Any], after: Probe) -> dict[str, Any]:
@@ -122,10 +148,9 @@ def self_traces(run: Run) -> list[Problem]:
     recipe, prompter = run.recipe, run.prompter(run.plan)
     wanted = recipe.sft
     problems = [replace(problem, rationale=None) for problem in run.data.train[: wanted.problems]]
-    model = load_merged(recipe.model.name, None, revision=recipe.model.revision, dtype=recipe.model.dtype)
     with run.progress.task("sampling solutions", len(problems) * wanted.samples, "completions") as task:
         groups = generate(
-            model,
+            run.model(),
             prompter.tokenizer,
             [prompter.prompt_ids(problem.question) for problem in problems],
             samples=wanted.samples,
@@ -134,8 +159,8 @@ def self_traces(run: Run) -> list[Problem]:
             batch_size=recipe.eval.batch_size,
             seed=recipe.seed + 1,
             on_progress=task.advance,
+            journal=run.journal("self-traces"),
         )
-    del model
     gc.collect()
     traces = []
     for problem, group in zip(problems, groups, strict=True):
@@ -150,15 +175,18 @@ def self_traces(run: Run) -> list[Problem]:
     return traces
 
 
-@dataclass(frozen=True)
-class _Told:
-    """Rows of SFT, and what the model that was trained says of their supervised tokens, in nats."""
+def _train(
+    run: Run, problems: list[Problem], learning_rate: float, attempt: int
+) -> tuple[dict[str, Any], Lazy]:
+    """Return the facts of one attempt at the warm start, and the full base with its adapter.
 
-    rows: list[dict[str, list[int]]]
-    log_probs: torch.Tensor
-
-
-def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dict[str, Any], _Told | None]:
+    An attempt that is finished already is taken from what it kept.
+    """
+    checkpoints = run.checkpoints(f"sft-{attempt}", every=run.recipe.sft.checkpoint_every)
+    warmed = run.model(run.folder.warmup_adapter)
+    facts = checkpoints.facts()
+    if facts is not None:
+        return facts, warmed
     recipe, prompter = run.recipe, run.prompter(run.plan)
     wanted = recipe.sft
     longest = recipe.grpo.max_completion_tokens + max(len(prompter.prompt_ids(p.question)) for p in problems)
@@ -180,29 +208,36 @@ def _train(run: Run, problems: list[Problem], learning_rate: float) -> tuple[dic
         dtype=recipe.model.dtype,
         quantization=wanted.quantization,
     )
-    model = fresh_adapter(run, base)
-    facts = train_sft(
-        model,
-        prompter,
-        supervised.rows,
-        folder=run.folder.warmup_adapter,
-        steps=wanted.steps,
-        batch_size=wanted.batch_size,
-        micro_batch=wanted.micro_batch,
-        learning_rate=learning_rate,
-        warmup_ratio=wanted.warmup_ratio,
-        gradient_checkpointing=wanted.gradient_checkpointing,
-        seed=recipe.seed,
-        trl=tracker_arguments(recipe.trackers, f"{recipe.name}-sft") | dict(wanted.trl),
-        progress=run.progress,
-        sink=run.folder.append_metrics,
-        stop=_stop_rule(run, prompter),
-    )
-    rows = supervised.rows[:_COMPARED]
-    told = None if wanted.quantization == "none" else _Told(rows, supervised_log_probs(model, rows))
-    del base, model
-    gc.collect()
-    return facts | {"cut": supervised.cut, "template_changes": list(prompter.changes)}, told
+    model, stop = fresh_adapter(run, base), _stop_rule(run, prompter)
+    with checkpoints.training(stop):
+        facts = train_sft(
+            model,
+            prompter,
+            supervised.rows,
+            folder=run.folder.warmup_adapter,
+            steps=wanted.steps,
+            batch_size=wanted.batch_size,
+            micro_batch=wanted.micro_batch,
+            learning_rate=learning_rate,
+            warmup_ratio=wanted.warmup_ratio,
+            gradient_checkpointing=wanted.gradient_checkpointing,
+            seed=recipe.seed,
+            trl=tracker_arguments(recipe.trackers, f"{recipe.name}-sft") | dict(wanted.trl),
+            progress=run.progress,
+            sink=run.folder.append_metrics,
+            stop=stop,
+            checkpoints=checkpoints,
+        )
+        rows, gap = supervised.rows[:_COMPARED], None
+        told = None if wanted.quantization == "none" else supervised_log_probs(model, rows)
+        del base, model
+        gc.collect()
+        if told is not None:
+            gap = float((supervised_log_probs(warmed.loaded(), rows) - told).abs().mean())
+        facts |= {"cut": supervised.cut, "template_changes": list(prompter.changes), "four_bit_gap": gap}
+        facts["adapter"] = durable.digest(run.folder.warmup_adapter / "adapter_model.safetensors")
+        checkpoints.finish(run.folder.warmup_adapter, facts)
+    return facts, warmed
 
 
 def _stop_rule(run: Run, prompter: Prompter) -> StopRule | None:
@@ -242,21 +277,28 @@ def fresh_adapter(run: Run, base: Any) -> Any:  # noqa: ANN401
 def _probe_again(
     run: Run,
     first: dict[str, Any],
+    model: Lazy,
+    name: str,
     *,
     is_last_rung: bool,
-    told: _Told | None = None,
+    gap: float | None = None,
     problems: list[Problem] | None = None,
     settings: ProbeSettings | None = None,
 ) -> Probe:
-    """Return the probe of the warmed model on the unquantised base, which is what GRPO trains."""
+    """Return the probe of the warmed model on the unquantised base, which is what GRPO trains.
+
+    Args:
+        run: The run.
+        first: The probe of the base.
+        model: The warmed model.
+        name: What the probe is called while the stage is not finished.
+        is_last_rung: No cure is left to try.
+        gap: Mean distance of the log-probabilities on the 4-bit and the full base, nats; None if not measured.
+        problems: To ask; by default all that are trained on.
+        settings: How to sample; by default as the recipe's GRPO will.
+    """
     recipe = run.recipe
-    model = load_merged(
-        recipe.model.name, run.folder.warmup_adapter, revision=recipe.model.revision, dtype=recipe.model.dtype
-    )
     settings = settings or settings_of(recipe)
-    gap = None
-    if told is not None:
-        gap = float((supervised_log_probs(model, told.rows) - told.log_probs).abs().mean())
     return probe_model(
         run,
         model,
@@ -266,12 +308,15 @@ def _probe_again(
         stage="warmup",
         is_last_rung=is_last_rung,
         is_warmed=True,
+        journal=run.journal(f"probe-warmup-{name}", name),
         lenient_before=rate_of(first["rates"]["lenient"], first["problems"]),
         four_bit_gap=gap,
     )
 
 
-def _climb_on(run: Run, first: dict[str, Any], found: Probe, cures: list[dict[str, Any]]) -> Probe:
+def _climb_on(
+    run: Run, first: dict[str, Any], found: Probe, model: Lazy, cures: list[dict[str, Any]]
+) -> Probe:
     """Try the last rungs, each probed again: easier problems, then larger groups; the first GO is enough."""
     for name in LAST_RUNGS:
         plan = climbed(name, run.plan, found, run.data.train)
@@ -281,6 +326,8 @@ def _climb_on(run: Run, first: dict[str, Any], found: Probe, cures: list[dict[st
         after = _probe_again(
             run,
             first,
+            model,
+            name,
             is_last_rung=True,
             problems=run.training_problems(),
             settings=settings_under(run.recipe, plan),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from warmstart import ranks
-from warmstart.models import evaluating, merged, stop_ids
+from warmstart.models import Lazy, evaluating, merged, stop_ids
 from warmstart.rollouts.decoding import Decoded, decode
+from warmstart.rollouts.journal import Journal
 from warmstart.rollouts.sampling import Sampling, stream
 
 
@@ -41,7 +42,7 @@ class Completion:
 
 
 def generate(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Lazy,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
@@ -56,13 +57,15 @@ def generate(
     seed: int = 0,
     keys: Sequence[int] | None = None,
     on_progress: Callable[[int], None] | None = None,
+    journal: Journal | None = None,
 ) -> list[list[Completion]]:
     """Return ``samples`` completions for each prompt, in the order of ``prompts``.
 
     In a run of several processes each samples its share and all return the whole: all must call it.
 
     Args:
-        model: In evaluation mode or not, with an adapter or not; it is left as it was.
+        model: In evaluation mode or not, with an adapter or not; it is left as it was. A lazy one is loaded
+            if there is something left to draw.
         tokenizer: Decodes the completions and names the stop tokens.
         prompts: Token ids.
         samples: Completions per prompt.
@@ -76,39 +79,53 @@ def generate(
         seed: Every completion has random draws of its own, keyed by seed, prompt and sample index.
         keys: What stands for each prompt in that key; by default its index.
         on_progress: Called with the number of completions of each batch, those of all processes.
+        journal: Keeps every batch; those it holds already are not drawn again.
     """
-    stops = stop_ids(model, tokenizer)
     sampling = Sampling(temperature, top_p, top_k, min_p, repetition_penalty)
     # Rows of like length together, so that little is spent on padding; a prompt's samples stay together.
     mine = ranks.share([index for _, index in sorted((len(ids), index) for index, ids in enumerate(prompts))])
     rows = [(index, sample) for index in mine for sample in range(samples)]
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    told = (prompts, samples, sampling, max_tokens, batch_size, seed, keys)
+    drawn = [] if journal is None else journal.open(*told)
     completions: dict[int, list[Completion]] = {index: [] for index in mine}
-    with evaluating(model), merged(model):
-        for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
-            indices = list(dict.fromkeys(index for index, _ in batch))
-            draws = (
-                [
-                    stream(max_tokens, seed, index if keys is None else keys[index], sample)
-                    for index, sample in batch
-                ]
-                if temperature
-                else None
-            )
-            written = decode(
-                model,
-                [prompts[index] for index in indices],
-                [indices.index(index) for index, _ in batch],
-                draws,
-                sampling=sampling,
-                max_tokens=max_tokens,
-                stops=stops,
-                pad=int(tokenizer.pad_token_id),
-            )
-            for (index, _), decoded in zip(batch, written, strict=True):
-                completions[index].append(_completion(tokenizer, decoded, stops))
-            if on_progress is not None:
-                on_progress(len(batch) * ranks.count())
+
+    def place(batch: list[tuple[int, int]], written: list[Completion]) -> None:
+        for (index, _), completion in zip(batch, written, strict=True):
+            completions[index].append(completion)
+        if on_progress is not None:
+            on_progress(len(batch) * ranks.count())
+
+    for batch, rows_drawn in zip(batches, drawn, strict=False):
+        place(batch, [Completion(**row | {"ids": tuple(row["ids"])}) for row in rows_drawn])
+    if len(drawn) < len(batches):
+        loaded = model.loaded() if isinstance(model, Lazy) else model
+        stops = stop_ids(loaded, tokenizer)
+        with evaluating(loaded), merged(loaded):
+            for batch in batches[len(drawn) :]:
+                indices = list(dict.fromkeys(index for index, _ in batch))
+                draws = (
+                    [
+                        stream(max_tokens, seed, index if keys is None else keys[index], sample)
+                        for index, sample in batch
+                    ]
+                    if temperature
+                    else None
+                )
+                decoded = decode(
+                    loaded,
+                    [prompts[index] for index in indices],
+                    [indices.index(index) for index, _ in batch],
+                    draws,
+                    sampling=sampling,
+                    max_tokens=max_tokens,
+                    stops=stops,
+                    pad=int(tokenizer.pad_token_id),
+                )
+                fresh = [_completion(tokenizer, one, stops) for one in decoded]
+                if journal is not None:
+                    journal.append([asdict(one) for one in fresh])
+                place(batch, fresh)
     everyones = dict(ranks.gather(list(completions.items())))
     return [everyones[index] for index in range(len(prompts))]
 

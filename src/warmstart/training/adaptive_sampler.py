@@ -49,6 +49,7 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         self.problems_per_step = problems_per_step
         self.group_size = group_size
         self.seed = seed
+        self.drawn_before = 0
         self._unscored: deque[list[int]] = deque()
         self._again: deque[list[int]] = deque()
 
@@ -64,11 +65,14 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
     ) -> None:
         """Go on from a checkpoint: what was drawn and not scored is drawn again."""
         kept = state.stateful_callbacks.get(type(self).__name__)
-        written = kept["attributes"]["written"] if kept else None
+        written = kept["attributes"]["written"] if kept and state.global_step else None
         if self.posterior is not None and written is not None:
             self.posterior = self.posterior.restored(written)
             self._unscored.clear()
             self._again = deque(list(drawn) for drawn in written["drawn"])
+            if not args.ignore_data_skip:
+                batches = args.steps_per_generation * args.num_iterations
+                self.drawn_before = state.global_step * args.gradient_accumulation_steps // batches
 
     def draw(self) -> list[int]:
         """Return the problems of the next step, by their rows in the data set."""
@@ -108,8 +112,10 @@ class AdaptiveSampler(Sampler[int]):
         self._repeats = repeats
 
     def __iter__(self) -> Iterator[int]:
-        for _ in range(self._steps):
-            drawn = self._keeper.draw()
+        # What was drawn before a checkpoint the trainer skips unread: it keeps count of batches and epochs.
+        skipped, self._keeper.drawn_before = self._keeper.drawn_before % self._steps, 0
+        for number in range(self._steps):
+            drawn = [0] * self._keeper.problems_per_step if number < skipped else self._keeper.draw()
             for _ in range(self._repeats):
                 for problem in drawn:
                     for _ in range(self._keeper.group_size):

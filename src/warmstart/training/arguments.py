@@ -11,9 +11,9 @@ from warmstart import ranks
 
 
 def fixed_arguments(folder: Path) -> dict[str, Any]:
-    """Return them for a stage whose adapter goes to ``folder``: every step logged to us, and nothing else kept."""
+    """Return them for a training whose checkpoints go to ``folder``: `Checkpoints` says when, every step is logged."""
     return {
-        "output_dir": str(folder.parent / "trainer"),
+        "output_dir": str(folder),
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",

@@ -13,6 +13,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_callback import ExportableState
 
 from warmstart.progress import Task
 from warmstart.time_split import TimeSplit, Work, best_lever
@@ -50,13 +51,37 @@ _REWARD = "rewards/"
 _MEAN = "/mean"
 
 
-class Metrics(TrainerCallback):  # type: ignore[misc]
-    """Writes one line per step and keeps the progress bar going."""
+class Metrics(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Writes one line per step, adds up what the stage reports, and keeps the progress bar going.
+
+    Attributes:
+        steps: Logged steps, those before a checkpoint included.
+        loss: The sum of their losses.
+        generated_tokens: All tokens generated.
+    """
 
     def __init__(self, stage: str, task: Task, sink: Sink) -> None:
+        self.steps = 0
+        self.loss = 0.0
+        self.generated_tokens = 0
         self._stage = stage
         self._task = task
         self._sink = sink
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        sums = {"steps": self.steps, "loss": self.loss, "generated_tokens": self.generated_tokens}
+        return {"args": {}, "attributes": sums}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Go on from what a checkpoint kept."""
+        kept = state.stateful_callbacks.get(type(self).__name__)
+        if kept and state.global_step:
+            for name, value in kept["attributes"].items():
+                setattr(self, name, value)
+            self._task.advance(state.global_step)
 
     def on_log(
         self,
@@ -69,7 +94,12 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         """Take one log of the trainer; the closing summary of TRL is left out."""
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
+        # What the trainer remembers of every step grows without end, and the run directory holds it.
+        del state.log_history[:-1]
         line = metrics_line(self._stage, state.global_step, logs, generations=generations_per_log(args))
+        self.steps += 1
+        self.loss += line.get("loss", 0.0)
+        self.generated_tokens += line.get("generated_tokens", 0)
         self._sink(line)
         self._task.advance(1, live_line(line))
 

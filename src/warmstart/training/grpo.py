@@ -28,6 +28,7 @@ from warmstart.templates import Prompter
 from warmstart.time_split import Work
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, TimeNote, quieten
+from warmstart.training.checkpoints import Checkpoints
 from warmstart.training.dry_step import fitting, worst_grpo
 from warmstart.training.engine import check_engine
 from warmstart.training.finite import FiniteOnly
@@ -104,6 +105,7 @@ def train_grpo(
     watch: SignalWatch | None = None,
     plan: RewardPlan | None = None,
     sampling: ProblemSampling | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
 
@@ -126,6 +128,7 @@ def train_grpo(
         watch: Says what keeps the run from learning, and may end it.
         plan: The reward plan to start with; None keeps the weights of ``rewards``.
         sampling: What is known of the problems, to choose among them; None asks all alike.
+        checkpoints: Where training goes on from, and saves where it stands.
 
     Raises:
         TrainingError: If nothing would be trained, if the warm start got lost on the way, or if no gradient
@@ -136,16 +139,13 @@ def train_grpo(
             "GRPO has no trainable parameters", "the adapter is frozen; load it with models.continue_adapter"
         )
     settings = {
-        **fixed_arguments(folder),
+        **fixed_arguments(folder.parent / "trainer" if checkpoints is None else checkpoints.folder),
         "max_steps": steps,
         "num_generations": group_size,
         "reward_weights": [weight for _, weight in rewards.values()],
     }
-    generated = 0
 
     def count(line: dict[str, Any]) -> None:
-        nonlocal generated
-        generated += line.get("generated_tokens", 0)
         said = [] if watch is None else watch.said_at(line["step"])
         sink(line | {"events": said} if said else line)
 
@@ -155,7 +155,9 @@ def train_grpo(
             watch.see(step, rows)
 
     own = [function for function, _ in rewards.values() if isinstance(function, ProcessReward)]
+    newest = None if checkpoints is None else checkpoints.newest
     with progress.task("GRPO", steps, "steps") as task:
+        metrics = Metrics("grpo", task, count)
 
         def make(cut: BatchPlan) -> GRPOTrainer:
             sizes = {
@@ -175,7 +177,8 @@ def train_grpo(
                     FiniteOnly("grpo", progress.say),
                     # The watch judges a step before its line is written: what it says stands in the line.
                     *([] if watch is None else [watch]),
-                    Metrics("grpo", task, count),
+                    metrics,
+                    *([] if checkpoints is None else [checkpoints]),
                 ],
                 signal=SignalConfig(
                     outcome=outcome,
@@ -203,20 +206,38 @@ def train_grpo(
         quieten(trainer)
         _record_checks(watch, trainer)
         trainer.add_callback(TimeNote(functools.partial(work_of, trainer), progress.say))
-        if handover is not None:
-            check_handover(trainer, prompter, *handover)
-        check_gradient(
-            trainer, prompter, problems[0], [function for function, _ in rewards.values()], outcome
-        )
-        if trainer.engine is not None:
-            progress.say(check_vllm(trainer, prompter, problems[:_ENGINE_PROBLEMS]))
-        trainer.train()
+        if newest is None:
+            _check_start(trainer, prompter, problems[0], rewards, outcome, handover)
+        _check_engine(trainer, prompter, problems, progress)
+        trainer.train(resume_from_checkpoint=newest)
+        if checkpoints is not None:
+            checkpoints.leave_if_stopped()
     save_adapter(trainer, prompter.tokenizer, folder)
     return {
         "steps": trainer.state.global_step,
-        "generated_tokens": generated,
-        "trained_tokens": generated,
+        "generated_tokens": metrics.generated_tokens,
+        "trained_tokens": metrics.generated_tokens,
     }
+
+
+def _check_start(
+    trainer: GRPOTrainer,
+    prompter: Prompter,
+    problem: Problem,
+    rewards: Mapping[str, tuple[RewardFunction, float]],
+    outcome: str,
+    handover: tuple[Sequence[Problem], float] | None,
+) -> None:
+    if handover is not None:
+        check_handover(trainer, prompter, *handover)
+    check_gradient(trainer, prompter, problem, [function for function, _ in rewards.values()], outcome)
+
+
+def _check_engine(
+    trainer: GRPOTrainer, prompter: Prompter, problems: Sequence[Problem], progress: Progress
+) -> None:
+    if trainer.engine is not None:
+        progress.say(check_vllm(trainer, prompter, problems[:_ENGINE_PROBLEMS]))
 
 
 def work_of(trainer: GRPOTrainer, longest: float) -> Work:

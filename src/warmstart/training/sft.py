@@ -6,6 +6,7 @@ on the target and its end-of-turn token alone, and a chat template cannot drop o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from warmstart.records import Problem, Verdict
 from warmstart.templates import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
+from warmstart.training.checkpoints import Checkpoints
 from warmstart.training.dry_step import fitting, worst_sft
 from warmstart.training.finite import FiniteOnly
 from warmstart.training.saving import save_adapter
@@ -122,10 +124,12 @@ def train_sft(
     progress: Progress,
     sink: Sink,
     stop: StopRule | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Train the adapter in place, save it with its tokenizer into ``folder``, return the facts.
 
     With a stop rule, training may end before ``steps``, and the best adapter it measured is the one saved.
+    With checkpoints, it goes on from the newest one.
 
     Raises:
         ConfigError: If the micro-batch does not divide the batch.
@@ -141,7 +145,7 @@ def train_sft(
     )
     on_gpu = torch.cuda.is_available()
     settings = {
-        **fixed_arguments(folder),
+        **fixed_arguments(folder.parent / "trainer" if checkpoints is None else checkpoints.folder),
         "max_steps": steps,
         "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
@@ -154,6 +158,7 @@ def train_sft(
     }
     longest = max((row["input_ids"] for row in rows), key=len)
     with progress.task("SFT", steps, "steps") as task:
+        metrics = Metrics("sft", task, sink)
 
         def make(plan: BatchPlan) -> SFTTrainer:
             sizes = {
@@ -167,8 +172,8 @@ def train_sft(
                 processing_class=prompter.tokenizer,
                 callbacks=[
                     FiniteOnly("sft", progress.say),
-                    Metrics("sft", task, sink),
-                    *([] if stop is None else [stop]),
+                    metrics,
+                    *(extra for extra in (stop, checkpoints) if extra is not None),
                 ],
             )
             if made.args.fp16:
@@ -183,20 +188,25 @@ def train_sft(
             say=progress.say,
         )
         quieten(trainer)
-        result = trainer.train()
+        trainer.train(resume_from_checkpoint=None if checkpoints is None else checkpoints.newest)
+        if checkpoints is not None:
+            checkpoints.leave_if_stopped()
     if stop is not None:
         stop.restore_best(model)
-    if not torch.isfinite(torch.tensor(result.training_loss)):
+    # The trainer's own mean leaves out the steps before a checkpoint.
+    loss = metrics.loss / max(1, metrics.steps)
+    if not math.isfinite(loss):
         raise TrainingError(
             "the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32"
         )
     save_adapter(trainer, prompter.tokenizer, folder)
+    done = trainer.state.global_step
     supervised = sum(len(row["labels"]) - row["labels"].count(_IGNORED) for row in rows)
     return {
         "rows": len(rows),
-        "steps": result.global_step,
-        "loss": float(result.training_loss),
-        "trained_tokens": round(supervised / len(rows) * result.global_step * batch_size),
+        "steps": done,
+        "loss": loss,
+        "trained_tokens": round(supervised / len(rows) * done * batch_size),
         "checks": [] if stop is None else [asdict(check) for check in stop.checks],
     }
 

@@ -7,11 +7,13 @@ of live groups no longer rises, and keeps the adapter that was best by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from warmstart.training.checks import Check, Checker
 
@@ -46,7 +48,7 @@ def is_enough(checks: Sequence[Check]) -> bool:
     return before.format >= ENOUGH_FORMAT and now.format >= ENOUGH_FORMAT and now.live <= before.live
 
 
-class StopRule(TrainerCallback):  # type: ignore[misc]
+class StopRule(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Measures the model every ``every`` steps, ends training when it is enough, remembers the best adapter."""
 
     def __init__(
@@ -58,11 +60,23 @@ class StopRule(TrainerCallback):  # type: ignore[misc]
         say: Callable[[str], None],
     ) -> None:
         self.checks: list[Check] = []
+        self.best_adapter: dict[str, torch.Tensor] | None = None
         self._every = every
         self._checker = checker
         self._before = lenient_before
         self._say = say
-        self._states: list[dict[str, torch.Tensor]] = []
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, the best adapter aside."""
+        return {"args": {}, "attributes": {"checks": [asdict(check) for check in self.checks]}}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Go on from what a checkpoint kept."""
+        kept = state.stateful_callbacks.get(type(self).__name__)
+        written = kept["attributes"].get("checks", []) if kept else []
+        self.checks = [Check(**check | {"strict_P": tuple(check["strict_P"])}) for check in written]
 
     def on_step_end(
         self,
@@ -77,9 +91,12 @@ class StopRule(TrainerCallback):  # type: ignore[misc]
             return
         check = self._checker.measure(model, state.global_step)
         self.checks.append(check)
-        self._states.append(
-            {k: v.detach().cpu().clone() for k, v in get_peft_model_state_dict(model).items()}
-        )
+        # Which of two checks is the better does not depend on a third: the best so far is all that is needed.
+        if choose(self.checks, self._before) == len(self.checks) - 1:
+            self.best_adapter = {
+                name: weight.detach().cpu().clone()
+                for name, weight in get_peft_model_state_dict(model).items()
+            }
         self._say(
             f"SFT step {check.step}: format {check.format:.0%}, right anywhere {check.lenient:.0%}, "
             f"live groups {check.live:.0%}"
@@ -89,8 +106,8 @@ class StopRule(TrainerCallback):  # type: ignore[misc]
 
     def restore_best(self, model: Any) -> None:  # noqa: ANN401
         """Put the best measured adapter into the model."""
-        if self.checks:
+        if self.best_adapter is not None:
             best = choose(self.checks, self._before)
             if best != len(self.checks) - 1:
                 self._say(f"SFT: rolled back to step {self.checks[best].step}")
-            set_peft_model_state_dict(model, self._states[best])
+            set_peft_model_state_dict(model, self.best_adapter)

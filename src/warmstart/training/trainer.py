@@ -85,8 +85,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if sampling is not None and self._allowed("adaptive sampling", True, why_not):
             self.problems = adaptive_sampler.keeper_of(self, sampling)
             self.add_callback(self.problems)
-            # A checkpoint holds what was drawn; skipping batches on resume would draw anew.
-            self.args.ignore_data_skip = True
         self._draw_fast = self._allowed("fast rollouts", self.signal.fast_rollouts, self._why_not_fast())
         self._live_rows_only = self._allowed(
             "live rows only",

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from warmstart import ranks
 from warmstart.diagnosis import (
@@ -30,7 +31,8 @@ from warmstart.diagnosis import (
     diagnose_training,
     usual_rate,
 )
-from warmstart.estimates import percent
+from warmstart.diagnosis.window import EARLY
+from warmstart.estimates import Rate, percent
 from warmstart.tags import DEFAULT_TAGS, Tags
 from warmstart.training.callbacks import Sink, metrics_line
 from warmstart.training.checks import Checker
@@ -55,12 +57,14 @@ ROLLS_BACK = frozenset({"collapse", "hacking", "not-a-number", "rate-too-large"}
 STEADY = 5
 """Steps whose mean decides which adapter was the best, and for which a finding must hold before it stops
 the run: one step's rewards are noise."""
+REMEMBERED = 1_000
+"""Steps that are judged by, beside the first five: a run of any length takes the same memory and time a step."""
 
 Event = dict[str, Any]
 """What the watch said: step, code, severity, evidence, advice."""
 
 
-class SignalWatch(TrainerCallback):  # type: ignore[misc]
+class SignalWatch(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Says what keeps a GRPO run from learning when it happens, and stops what is hopeless.
 
     Everything said is kept in ``events``, and what was read of the completions of each step in ``rollouts``.
@@ -98,6 +102,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.events: list[Event] = []
         self.rollouts: list[RolloutStats] = []
+        self.best_adapter: dict[str, torch.Tensor] | None = None
         self._known: dict[str, Any] = {
             "outcome": outcome,
             "outcome_max": outcome_max,
@@ -116,13 +121,14 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         self._lines: list[dict[str, Any]] = []
         self._last_said: dict[str, int] = {}
         self._held: dict[str, int] = {}
-        self._best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+        self._best: tuple[float, int] | None = None
 
     def see(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take the completions of a step: what hacking is told by."""
         if not rows:
             return
         self.rollouts.append(RolloutStats.from_rows(rows, self._known["outcome"], self._tags))
+        _forget(self.rollouts)
         if self._sink is not None:
             self._sink({"stage": "writing", **asdict(self.rollouts[-1])})
 
@@ -178,7 +184,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         model: Any = None,  # noqa: ANN401
         **kwargs: object,
     ) -> None:
-        """Note what the run samples and learns with."""
+        """Note what the run samples and learns with, and go on from what a checkpoint kept."""
         self._known |= {
             "group_size": getattr(args, "num_generations", 8),
             "cap": getattr(args, "max_completion_length", None),
@@ -186,6 +192,30 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             "peak_rate": args.learning_rate,
             "usual_rate": usual_rate(model.num_parameters()) if isinstance(model, PeftModel) else None,
         }
+
+        kept = state.stateful_callbacks.get(type(self).__name__)
+        if kept and state.global_step:
+            self._restore(**kept["attributes"])
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, the best adapter aside."""
+        attributes = {
+            "events": self.events,
+            "rollouts": [asdict(stats) for stats in self.rollouts],
+            "evaluations": [asdict(evaluation) for evaluation in self._evaluations],
+            "lines": self._lines,
+            "last_said": self._last_said,
+            "held": self._held,
+            "best": self._best,
+        }
+        return {"args": {}, "attributes": attributes}
+
+    def _restore(self, **kept: Any) -> None:  # noqa: ANN401
+        self.events = kept["events"]
+        self.rollouts = [RolloutStats(**stats) for stats in kept["rollouts"]]
+        self._evaluations = [_evaluation(**evaluation) for evaluation in kept["evaluations"]]
+        self._lines, self._last_said, self._held = kept["lines"], kept["last_said"], kept["held"]
+        self._best = None if kept["best"] is None else (kept["best"][0], kept["best"][1])
 
     def on_step_end(
         self,
@@ -236,6 +266,7 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
         if "live_share" not in line and is_told:
             line["live_share"] = 1.0 - logs["frac_reward_zero_std"]
         self._lines.append(line)
+        _forget(self._lines)
         self._remember(model, state.global_step)
         window = TrainingWindow.from_metrics(
             self._lines,
@@ -278,11 +309,11 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
 
     def restore_best(self, model: Any) -> int | None:  # noqa: ANN401
         """Put back the adapter of the best steps, if there were better ones, and return their step."""
-        if self._best is None or not isinstance(model, PeftModel):
+        if self._best is None or self.best_adapter is None or not isinstance(model, PeftModel):
             return None
-        _, step, adapter = self._best
+        _, step = self._best
         self._say(f"the adapter of step {step} is put back")
-        set_peft_model_state_dict(model, adapter)
+        set_peft_model_state_dict(model, self.best_adapter)
         return step
 
     def _remember(self, model: Any, step: int) -> None:  # noqa: ANN401
@@ -297,11 +328,8 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             is_first_held_out or self._best is None or value > self._best[0]
         ):
             state = get_peft_model_state_dict(model)
-            self._best = (
-                value,
-                step,
-                {name: weight.detach().cpu().clone() for name, weight in state.items()},
-            )
+            self._best = (value, step)
+            self.best_adapter = {name: weight.detach().cpu().clone() for name, weight in state.items()}
 
     def _tell(self, one: Finding, step: int, quiet: int) -> None:
         last = self._last_said.get(one.code)
@@ -320,3 +348,13 @@ class SignalWatch(TrainerCallback):  # type: ignore[misc]
             self._say(f"step {step}: {one.evidence}")
         else:
             self._say(f"step {step}: {one.code}: {one.evidence}; {one.advice}")
+
+
+def _forget(steps: list[Any]) -> None:
+    """Leave out the oldest steps after the first five."""
+    del steps[EARLY : max(EARLY, len(steps) - REMEMBERED)]
+
+
+def _evaluation(step: int, **rates: Any) -> Evaluation:  # noqa: ANN401
+    told: dict[str, Any] = {name: None if rate is None else Rate(**rate) for name, rate in rates.items()}
+    return Evaluation(step, **told)

@@ -1,0 +1,82 @@
+"""Being told to stop: at once where nothing is lost by it, at the end of the step where training is.
+
+SIGTERM is what a scheduler sends before it takes the machine away; it ends the program with exit code 143.
+Ctrl-C ends it with 130. Said a second time, either ends it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code after SIGTERM."""
+GRACE_S = 25.0
+"""How long after SIGTERM a step may still take; Kubernetes and Slurm kill after 30 s. A longer step is given
+up, and the checkpoint before it counts."""
+
+
+class Interrupts:
+    """Whether the run was told to stop, and when it does.
+
+    Attributes:
+        asked: The signal that the run still has to obey; 0 for none.
+
+    Args:
+        say: Gets the line that says so.
+        grace_s: How long after SIGTERM a step may still take.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, grace_s: float = GRACE_S) -> None:
+        self.asked = 0
+        self._say = say
+        self._grace_s = grace_s
+        self._is_deferred = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM and Ctrl-C inside the block; only a program's main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Wait inside the block: the work in it looks at `asked` and ends by itself; then it is obeyed."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+        self.obey()
+
+    def obey(self) -> None:
+        """End the program if it was asked to: after Ctrl-C as Python does, after SIGTERM with exit code 143."""
+        if self.asked == signal.SIGTERM:
+            # It passes through `except Exception`, tidies up on its way, and shows no traceback.
+            raise SystemExit(TERMINATED)
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        is_second, self.asked = self.asked != 0, number
+        if is_second or not self._is_deferred:
+            self.obey()
+        if number == signal.SIGTERM:
+            self._say("told to stop (SIGTERM): after this step, with a checkpoint")
+            # A second one ends it at once.
+            timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+        else:
+            self._say("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
