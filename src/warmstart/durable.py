@@ -48,7 +48,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync(path: Path) -> None:
-    """Hand a file, or the names in a folder, to the disk."""
+    """Hand a file, or the names in a folder, to the disk; Windows keeps folders itself."""
+    if os.name == "nt" and path.is_dir():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

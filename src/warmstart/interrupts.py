@@ -36,6 +36,7 @@ class Interrupts:
         self._say = say
         self._grace_s = grace_s
         self._is_deferred = False
+        self._timer: threading.Timer | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -49,6 +50,8 @@ class Interrupts:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if self._timer is not None:
+                self._timer.cancel()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -75,8 +78,8 @@ class Interrupts:
         if number == signal.SIGTERM:
             self._say("told to stop (SIGTERM): after this step, with a checkpoint")
             # A second one ends it at once.
-            timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signal.SIGTERM))
-            timer.daemon = True
-            timer.start()
+            self._timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signal.SIGTERM))
+            self._timer.daemon = True
+            self._timer.start()
         else:
             self._say("stopping after this step, with a checkpoint; Ctrl-C again stops at once")

@@ -108,6 +108,9 @@ def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
                 conclude(folder)
                 error.is_said = not ranks.is_main()
                 raise
+            except (KeyboardInterrupt, SystemExit):
+                this.progress.say(f"stopped in {name}; the same command goes on from there")
+                raise
             facts["wall_s"] = round(time.perf_counter() - began, 3)
             facts["peak_rss_gb"] = round(environment.peak_rss_gb(), 3)
             folder.finish_stage(name, facts)
