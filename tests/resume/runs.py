@@ -7,8 +7,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +47,20 @@ _context.set_forkserver_preload(
 )
 
 
-def start(folder: Path, changes: list[str] | None = None, **options: Any) -> Any:
+Signal = tuple[str, int, int]
+"""The training, the step whose line of metrics has just been written, and the number of the signal."""
+
+
+def start(folder: Path, signalled: Signal | None = None) -> Any:
     """Start a run in a process of its own; what it says goes to a file beside the folder."""
-    process = _context.Process(target=_run, args=(folder, [*RECIPE, *(changes or [])], options))
+    process = _context.Process(target=_run, args=(folder, signalled))
     process.start()
     return process
 
 
-def finish(folder: Path, changes: list[str] | None = None, **options: Any) -> int:
-    """Run to the end and return the exit code."""
-    process = start(folder, changes, **options)
+def finish(folder: Path, signalled: Signal | None = None) -> int:
+    """Run to the end, or until the signal has ended it, and return the exit code."""
+    process = start(folder, signalled)
     process.join()
     return int(process.exitcode)
 
@@ -68,27 +70,14 @@ def said(folder: Path) -> str:
     return _log(folder).read_text()
 
 
-def wait_for(condition: Callable[[], bool], process: Any) -> bool:
-    """Wait until it holds; False if the run ended before it did."""
-    while not condition():
-        if not process.is_alive():
-            return condition()
-        time.sleep(0.002)
-    return True
-
-
 def finished(folder: Path) -> list[str]:
     return [line["stage"] for line in read_lines(folder / "stages.jsonl")]
 
 
-def steps(folder: Path, stage: str) -> int:
-    return sum(line["stage"] == stage for line in read_lines(folder / "metrics.jsonl"))
-
-
 def kill_in(process: Any, folder: Path, stage: str, after_s: float, number: int = signal.SIGKILL) -> str:
     """Send a signal some time after a stage has begun; return the stage it hit, or "" if the run was over."""
-    before = STAGES[: STAGES.index(stage)]
-    wait_for(lambda: len(finished(folder)) >= len(before), process)
+    while process.is_alive() and len(finished(folder)) < STAGES.index(stage):
+        process.join(0.02)
     process.join(after_s)
     if not process.is_alive():
         return ""
@@ -140,7 +129,7 @@ def _log(folder: Path) -> Path:
     return folder.with_suffix(".log")
 
 
-def _run(folder: Path, changes: list[str], options: dict[str, Any]) -> None:
+def _run(folder: Path, signalled: Signal | None) -> None:
     with _log(folder).open("a", buffering=1) as log:
         sys.stdout = sys.stderr = log
         os.dup2(log.fileno(), 1)
@@ -153,5 +142,18 @@ def _run(folder: Path, changes: list[str], options: dict[str, Any]) -> None:
 
         torch.set_num_threads(1)
         quiet_libraries()
-        recipe = load_recipe("tiny", changes)
-        run(recipe, folder, recipe_yaml=recipe_text("tiny"), force=True, progress=Terminal(), **options)
+        if signalled is not None:
+            _signal_at(*signalled)
+        recipe = load_recipe("tiny", RECIPE)
+        run(recipe, folder, recipe_yaml=recipe_text("tiny"), force=True, progress=Terminal())
+
+
+def _signal_at(stage: str, step: int, number: int) -> None:
+    written = RunDir.append_metrics
+
+    def append(run: RunDir, line: dict[str, Any]) -> None:
+        written(run, line)
+        if (line["stage"], line["step"]) == (stage, step):
+            os.kill(os.getpid(), number)
+
+    RunDir.append_metrics = append  # type: ignore[method-assign]

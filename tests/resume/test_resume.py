@@ -18,8 +18,6 @@ from tests.resume.runs import (
     outcome,
     said,
     start,
-    steps,
-    wait_for,
 )
 
 from warmstart.config import load_recipe, recipe_text
@@ -42,15 +40,6 @@ def expected(undisturbed) -> dict[str, Any]:
     return outcome(undisturbed)
 
 
-def stop_at(folder: Path, stage: str, step: int, number: int) -> int:
-    """Run until a training has done some steps, send the signal, return the exit code."""
-    process = start(folder)
-    assert wait_for(lambda: steps(folder, stage) >= step, process), said(folder)
-    os.kill(process.pid, number)
-    process.join()
-    return int(process.exitcode)
-
-
 def whole_checkpoints(folder: Path, training: str) -> list[int]:
     """The steps of the checkpoints that were finished."""
     found = (folder / "unfinished" / training).glob("checkpoint-*/manifest.json")
@@ -70,17 +59,17 @@ def test_killed_in_the_warm_start_and_in_grpo_with_a_torn_checkpoint_a_run_ends_
     expected, tmp_path
 ) -> None:
     folder = tmp_path / "run"
-    assert stop_at(folder, "sft", 8, signal.SIGKILL) == -signal.SIGKILL
-    warm_start = whole_checkpoints(folder, "sft-1")[-1]
-    assert stop_at(folder, "grpo", 3, signal.SIGTERM) == TERMINATED
-    *_, before, newest = whole_checkpoints(folder, "grpo")
-    assert newest == steps(folder, "grpo"), "SIGTERM leaves a checkpoint of the step it came in"
-    tear(folder / f"unfinished/grpo/checkpoint-{newest}/optimizer.pt")
+    assert finish(folder, ("sft", 8, signal.SIGKILL)) == -signal.SIGKILL
+    assert whole_checkpoints(folder, "sft-1") == [5]
+    assert finish(folder, ("grpo", 2, signal.SIGTERM)) == TERMINATED
+    # It came when step 2 was over but for its checkpoint; the step after it is the one that ends.
+    assert whole_checkpoints(folder, "grpo") == [2, 3]
+    tear(folder / "unfinished/grpo/checkpoint-3/optimizer.pt")
     assert finish(folder) == 0, said(folder)
     told = " ".join(said(folder).split())
-    assert f"going on from step {warm_start} " in told
-    assert f"checkpoint-{newest} is torn (optimizer.pt has" in told
-    assert f"going on from step {before} " in told
+    assert "going on from step 5 " in told
+    assert "checkpoint-3 is torn (optimizer.pt has" in told
+    assert "going on from step 2 " in told
     assert differences(expected, outcome(folder)) == []
     assert [len(line["finished"]) for line in read_lines(folder / "resumes.jsonl")] == [3, 5]
 
@@ -163,7 +152,7 @@ def test_told_to_stop_in_any_stage_it_exits_with_143_and_ends_the_same(
 def test_killed_again_and_again_it_ends_the_same(expected, tmp_path) -> None:
     folder = tmp_path / "run"
     for stage, step in (("sft", 3), ("sft", 9), ("sft", 22), ("grpo", 1), ("grpo", 3), ("grpo", 6)):
-        stop_at(folder, stage, step, signal.SIGKILL)
+        assert finish(folder, (stage, step, signal.SIGKILL)) == -signal.SIGKILL
     assert finish(folder) == 0, said(folder)
     assert differences(expected, outcome(folder)) == []
 
@@ -181,7 +170,7 @@ def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before(
     torn, told, expected, tmp_path
 ) -> None:
     folder = tmp_path / "run"
-    stop_at(folder, "grpo", 5, signal.SIGKILL)
+    finish(folder, ("grpo", 5, signal.SIGKILL))
     tear(newest_checkpoint(folder, "grpo") / torn)
     assert finish(folder) == 0, said(folder)
     assert told in " ".join(said(folder).split())
@@ -191,7 +180,7 @@ def test_with_its_newest_checkpoint_torn_it_goes_on_from_the_one_before(
 @pytest.mark.slow
 def test_with_every_checkpoint_torn_the_training_begins_again_and_ends_the_same(expected, tmp_path) -> None:
     folder = tmp_path / "run"
-    stop_at(folder, "grpo", 5, signal.SIGKILL)
+    finish(folder, ("grpo", 5, signal.SIGKILL))
     for path in (folder / "unfinished" / "grpo").glob("checkpoint-*"):
         (path / "manifest.json").unlink(missing_ok=True)
     assert finish(folder) == 0, said(folder)

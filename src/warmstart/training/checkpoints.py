@@ -159,15 +159,15 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Save nothing when another callback has ended training: the results follow."""
-        if control.should_training_stop:
+        """Save nothing when another callback has ended training at this step: the results follow."""
+        if control.should_training_stop and control.should_save:
             self._stops = control.should_save = False
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Complete what the trainer has written, seal it, and delete what is older than the last two."""
-        control.should_training_stop = self._stops
+        control.should_training_stop |= self._stops
         ranks.wait()
         if not ranks.is_main():
             return
