@@ -15,9 +15,9 @@ from types import FrameType
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM."""
-GRACE_S = 25.0
-"""How long after SIGTERM a step may still take; Kubernetes and Slurm kill after 30 s. A longer step is given
-up, and the checkpoint before it counts."""
+GRACE = "WARMSTART_GRACE_S"
+"""The variable that says for how many seconds after SIGTERM a step may still go on. It is 25 without it: Kubernetes
+and Slurm kill after 30. A longer step is given up, and the checkpoint before it counts."""
 
 
 class Interrupts:
@@ -28,13 +28,11 @@ class Interrupts:
 
     Args:
         say: Gets the line that says so.
-        grace_s: How long after SIGTERM a step may still take.
     """
 
-    def __init__(self, say: Callable[[str], None], *, grace_s: float = GRACE_S) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self.asked = 0
         self._say = say
-        self._grace_s = grace_s
         self._is_deferred = False
         self._timer: threading.Timer | None = None
 
@@ -78,7 +76,8 @@ class Interrupts:
         if number == signal.SIGTERM:
             self._say("told to stop (SIGTERM): after this step, with a checkpoint")
             # A second one ends it at once.
-            self._timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signal.SIGTERM))
+            grace_s = float(os.environ.get(GRACE, "25"))
+            self._timer = threading.Timer(grace_s, os.kill, (os.getpid(), signal.SIGTERM))
             self._timer.daemon = True
             self._timer.start()
         else:

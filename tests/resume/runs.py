@@ -141,6 +141,8 @@ def _run(folder: Path, signalled: Signal | None) -> None:
         from warmstart.pipeline import run
 
         torch.set_num_threads(1)
+        # A loaded machine must not make a step too long to be waited for.
+        os.environ["WARMSTART_GRACE_S"] = "600"
         quiet_libraries()
         if signalled is not None:
             _signal_at(*signalled)

@@ -136,7 +136,7 @@ def test_while_a_step_runs_it_waits_for_its_end_and_a_second_signal_does_not() -
 OVERLONG = """
 import time
 from warmstart.interrupts import Interrupts
-heard = Interrupts(lambda line: None, grace_s=0.2)
+heard = Interrupts(lambda line: None)
 with heard.listening(), heard.deferred():
     print("step", flush=True)
     for _ in range(6000):
@@ -145,7 +145,12 @@ with heard.listening(), heard.deferred():
 
 
 def test_a_step_that_outlasts_the_grace_time_is_given_up() -> None:
-    process = subprocess.Popen([sys.executable, "-c", OVERLONG], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", OVERLONG],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"WARMSTART_GRACE_S": "0.2"},
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "step\n"
     process.terminate()

@@ -61,8 +61,7 @@ def test_killed_in_the_warm_start_and_in_grpo_with_a_torn_checkpoint_a_run_ends_
     folder = tmp_path / "run"
     assert finish(folder, ("sft", 8, signal.SIGKILL)) == -signal.SIGKILL
     assert whole_checkpoints(folder, "sft-1") == [5]
-    assert finish(folder, ("grpo", 2, signal.SIGTERM)) == TERMINATED
-    # It came when step 2 was over but for its checkpoint; the step after it is the one that ends.
+    assert finish(folder, ("grpo", 3, signal.SIGTERM)) == TERMINATED
     assert whole_checkpoints(folder, "grpo") == [2, 3]
     tear(folder / "unfinished/grpo/checkpoint-3/optimizer.pt")
     assert finish(folder) == 0, said(folder)

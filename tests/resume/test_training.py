@@ -25,6 +25,7 @@ from warmstart.training.sft import supervise, train_sft
 from warmstart.training.watch import SignalWatch
 
 STEPS, STOPPED = 8, 5
+"""Steps in all, and the one in which the run is told to stop."""
 
 
 def by_length(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
@@ -56,7 +57,7 @@ def train(folder: Path, stage: str, *, stop: bool, sampling: ProblemSampling | N
 
     def sink(line: dict[str, Any]) -> None:
         run.append_metrics(line)
-        if stop and line["step"] == STOPPED - 1:
+        if stop and line["step"] == STOPPED:
             interrupts.asked = signal.SIGINT
 
     shared: dict[str, Any] = {"folder": folder / "adapter", "progress": Quiet(), "checkpoints": checkpoints}

@@ -151,16 +151,16 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Save when it is time, or when the run is told to stop."""
-        if control.should_training_stop or not _is_whole(args, state.global_step):
-            return
-        self._stops = self._is_asked_anywhere()
-        control.should_save = self._stops or (self._every > 0 and state.global_step % self._every == 0)
+        if not control.should_training_stop:
+            self._decide(args, state, control)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Save nothing when another callback has ended training at this step: the results follow."""
-        if control.should_training_stop and control.should_save:
+        """Look once more; but save nothing when a callback has ended training: the results follow."""
+        if not control.should_training_stop:
+            self._decide(args, state, control)
+        elif control.should_save:
             self._stops = control.should_save = False
 
     def on_save(
@@ -180,6 +180,11 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         durable.seal(path, {"step": state.global_step, "metrics": self._run.mark()})
         for old in _newest_first(self.folder)[KEPT:]:
             shutil.rmtree(old)
+
+    def _decide(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+        if _is_whole(args, state.global_step):
+            self._stops = self._is_asked_anywhere()
+            control.should_save = self._stops or (self._every > 0 and state.global_step % self._every == 0)
 
     def _is_asked_anywhere(self) -> bool:
         """Say whether any process was told to stop: all of them have to stop at the same step."""
