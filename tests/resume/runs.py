@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,11 @@ def _run(folder: Path, signalled: Signal | None) -> None:
         if signalled is not None:
             _signal_at(*signalled)
         recipe = load_recipe("tiny", RECIPE)
-        run(recipe, folder, recipe_yaml=recipe_text("tiny"), force=True, progress=Terminal())
+        try:
+            run(recipe, folder, recipe_yaml=recipe_text("tiny"), force=True, progress=Terminal())
+        except Exception:
+            traceback.print_exc(file=log)
+            raise
 
 
 def _signal_at(stage: str, step: int, number: int) -> None:
