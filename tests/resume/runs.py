@@ -116,7 +116,6 @@ def outcome(folder: Path) -> dict[str, Any]:
         "probes": run.read_probes(),
         "cures": run.read_json(run.cures_path),
         "plan": run.read_json(run.plan_path),
-        "events": run.read_json(run.events_path),
         "stages": _timeless(read_lines(run.stages_path)),
         "summary": _timeless(run.read_json(run.summary_path)),
         "left": sorted(path.name for path in folder.iterdir() if path.name != "resumes.jsonl"),
