@@ -194,7 +194,7 @@ def train_sft(
     if stop is not None:
         stop.restore_best(model)
     # The trainer's own mean leaves out the steps before a checkpoint.
-    loss = metrics.loss / max(1, metrics.steps)
+    loss = ranks.from_main(lambda: metrics.loss / max(1, metrics.steps))
     if not math.isfinite(loss):
         raise TrainingError(
             "the SFT loss is not a number", "lower sft.learning_rate, or set model.dtype=float32"
