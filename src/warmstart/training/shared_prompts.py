@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from transformers import DynamicCache
 
 
@@ -86,7 +87,9 @@ def _packed(
     shared = input_ids.shape[1] - width
     first, group = groups_of(input_ids[:, :shared], attention_mask[:, :shared])
     sizes = torch.bincount(group)
-    config = model.config.get_text_config()
+    # Data parallelism wraps the model, and the wrapper knows neither its shape nor its type.
+    plain = extract_model_from_parallel(model)
+    config, dtype = plain.config.get_text_config(), plain.dtype
     slots = completions_per_row(
         int(sizes.max()), shared, width, hidden=config.hidden_size, inner=config.intermediate_size
     )
@@ -108,7 +111,7 @@ def _packed(
     positions, allowed = _block_mask(shared, width, slots, ids.device)
     # Padding attends to itself: a row of nothing would be NaN, and NaN times zero is NaN.
     allowed = (allowed & valid[:, None, :]) | torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)
-    bias = torch.zeros_like(allowed, dtype=model.dtype).masked_fill(~allowed, torch.finfo(model.dtype).min)
+    bias = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
     output = model(
         input_ids=ids,
         attention_mask=bias[:, None],
