@@ -54,6 +54,11 @@ format: install
 bench: install
 	$(BIN)/python benchmarks/short.py
 
+# The documentation site, into site/: strict, so that a link or anchor that leads nowhere is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Built, installed into an environment of its own, and tried outside the checkout.
 wheel: install
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

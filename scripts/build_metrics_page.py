@@ -1,4 +1,4 @@
-"""Write docs/metrics.md from the metrics' glossary and the causes of the diagnosis.
+"""Write docs/metrics.md from the metrics' glossary.
 
 python scripts/build_metrics_page.py          # write it
 python scripts/build_metrics_page.py --check  # exit 1 if it is not current
@@ -9,15 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from warmstart.diagnosis.findings import CAUSES, EXPLAINS
 from warmstart.glossary import METRICS
-from warmstart.plan import HELPED_BY_THE_LADDER
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 
-_HEAD = """# Metrics and findings
+_HEAD = """# Metrics
 
-Written by `scripts/build_metrics_page.py` from `src/warmstart/glossary.py` and `src/warmstart/diagnosis/findings.py`; change it there.
+Written by `scripts/build_metrics_page.py` from `src/warmstart/glossary.py`; change it there.
 
 ## Metrics of a training step
 
@@ -45,12 +43,7 @@ _RESULTS = """
 | `gain[]` | `strict` = `math` + `format`: the change in answers right anywhere, and the rest, right answers that no longer miss the format. For greedy completions `problems` counts those strictly right now that were right before in another form (`known`), that were not (`new`), and those `lost` |
 | `overlap` | held-out questions found in what was trained on (`by_source`): to the letter, but for case and punctuation, by eight words in a row; `pairs` shows the worst, `share` of a question's runs of eight words |
 
-## Findings
-
-What `probe`, `run` and the watch can name, one cause first: an earlier row explains the later ones in its last column. *broken*: nothing true is learnt until it is repaired; *ill*: little is learnt; *warning*: worse than it could be; *note*: good to know.
-
-| code | severity | what it is | what to do | a cure helps | explains |
-|---|---|---|---|---|---|
+What `probe`, `run` and the watch can name: [all causes](loss-is-zero.md#all-causes).
 """
 
 
@@ -60,21 +53,7 @@ def page() -> str:
         f"| `{name}` | {'–' if metric.tracker == '–' else f'`{metric.tracker}`'} | {metric.meaning} | {metric.healthy} | {metric.act} |"
         for name, metric in METRICS.items()
     ]
-    findings = [
-        f"| `{cause.code}` | {cause.severity} | {_cell(cause.title)} | {_cell(cause.cure)} | "
-        f"{'yes' if cause.code in HELPED_BY_THE_LADDER else ''} | {_explained(cause.code)} |"
-        for cause in CAUSES.values()
-    ]
-    return _HEAD + "\n".join(metrics) + "\n" + _RESULTS + "\n".join(findings) + "\n"
-
-
-def _explained(code: str) -> str:
-    codes = [known for known in CAUSES if known in EXPLAINS.get(code, frozenset()) - {code}]
-    return f"{len(codes)} others" if len(codes) > 6 else ", ".join(f"`{known}`" for known in codes)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<think>", "`<think>`")
+    return _HEAD + "\n".join(metrics) + "\n" + _RESULTS
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import importlib.util
 import re
 from pathlib import Path
 
-from warmstart.diagnosis.findings import CAUSES
 from warmstart.glossary import METRICS
 from warmstart.training.callbacks import _RENAMED
 from warmstart.training.trackers import our_names
@@ -38,8 +37,3 @@ def test_every_metric_the_trainer_records_is_in_the_glossary() -> None:
     for path in (ROOT / "src" / "warmstart" / "training").glob("*.py"):
         for name in re.findall(r'(?:_record|\.record)\(\s*f?"((?:signal|time)/\w+)"', path.read_text()):
             assert next(iter(our_names({name: 0}))) in known, f"{path.name}: {name}"
-
-
-def test_every_finding_is_on_the_page() -> None:
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert [code for code in CAUSES if f"| `{code}` |" not in text] == []

@@ -27,6 +27,7 @@ class Cause:
         code: How findings, docs and tests name it.
         severity: What it means for the run, unless the finding says otherwise.
         title: The cause in a few words.
+        symptom: What a user sees of it, in the words of TRL's log where there are some.
         cure: What to do, in a sentence.
         is_curable: A rung of the ladder can repair it. What is not curable needs the user: data, reward
             functions, weights.
@@ -35,5 +36,6 @@ class Cause:
     code: str
     severity: Severity
     title: str
+    symptom: str
     cure: str
     is_curable: bool = True

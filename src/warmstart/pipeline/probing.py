@@ -121,7 +121,11 @@ def probe_stage(run: Run) -> dict[str, Any]:
 
 
 def probe_recipe(
-    recipe: Recipe, adapter: Path | None, *, server: Server | None = None, progress: Progress | None = None
+    recipe: Recipe,
+    adapter: Path | None = None,
+    *,
+    server: Server | None = None,
+    progress: Progress | None = None,
 ) -> Probe:
     """Return the probe of the recipe's base, of an adapter on it, or of a server, outside any run directory."""
     run = Run(recipe, None, progress or Quiet())
