@@ -77,6 +77,7 @@ def server(tmp_path_factory) -> Iterator[str]:
             env=os.environ
             | {
                 "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(PATIENCE_S),
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
                 "HF_HUB_OFFLINE": "1",
             },
