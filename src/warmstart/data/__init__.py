@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from random import Random
 
 from warmstart.config import ColumnMap, DataConfig
-from warmstart.data import files, gsm8k, hub, synthetic
+from warmstart.data import files, synthetic
 from warmstart.data.golds import check_golds
 from warmstart.errors import DataError
 from warmstart.records import Problem
@@ -78,19 +79,14 @@ def load_file(path: str, columns: ColumnMap, *, seed: int, most: int | None = No
 
 
 def _read(config: DataConfig) -> tuple[list[Problem], list[Problem] | None]:
-    """Return the two parts in the order of their rows; None for the second if the source has one file."""
-    if config.source == "gsm8k":
-        return gsm8k.load(config.path)
-    if config.source == "hub":
-        return hub.load(
-            str(config.path),
-            subset=config.subset,
-            train_split=config.train_split,
-            eval_split=config.eval_split,
-            columns=config.columns,
-        )
-    train = files.load(str(config.path), config.columns)
-    return train, None if config.eval_path is None else files.load(config.eval_path, config.columns)
+    """Return the two parts in the order of their rows; None for the second if the source has one file.
+
+    A source is a module here with the name that `data.source` has for it.
+    """
+    parts: tuple[list[Problem], list[Problem] | None] = import_module(f"{__name__}.{config.source}").splits(
+        config
+    )
+    return parts
 
 
 def _hold_out(problems: Sequence[Problem], path: str | None) -> tuple[list[Problem], list[Problem]]:

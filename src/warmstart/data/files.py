@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from warmstart.config import ColumnMap
+from warmstart.config import ColumnMap, DataConfig
 from warmstart.errors import DataError
 from warmstart.notation import boxes
 from warmstart.records import Problem
@@ -21,6 +21,12 @@ _LONGEST_CELL = 2**30
 """Python's own limit of 128 KiB is met by worked solutions."""
 _UNIT_BEHIND = re.compile(r"(-?[\d.,/ ]*\d)[ ]*\((?!mod\b)[^()]*\)")
 _WHOLE_NUMBER = re.compile(r"\d{1,6}")
+
+
+def splits(config: DataConfig) -> tuple[list[Problem], list[Problem] | None]:
+    """Return the problems of the training file and of the held-out one; None without one."""
+    held_out = None if config.eval_path is None else load(config.eval_path, config.columns)
+    return load(str(config.path), config.columns), held_out
 
 
 def load(path: str, columns: ColumnMap) -> list[Problem]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from warmstart.config import DataConfig
 from warmstart.data import files, hub
 from warmstart.errors import DataError
 from warmstart.records import Problem
@@ -13,6 +14,11 @@ from warmstart.records import Problem
 HUB_ID = "openai/gsm8k"
 _MARK = re.compile(r"<<[^<>\n]*>>")
 _FINAL = "####"
+
+
+def splits(config: DataConfig) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems to train on and those to hold out, as every source does."""
+    return load(config.path)
 
 
 def load(path: str | None) -> tuple[list[Problem], list[Problem]]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from warmstart.config import ColumnMap
+from warmstart.config import DataConfig
 from warmstart.data import files
 from warmstart.errors import DataError
 from warmstart.records import Problem
 
 
-def load(
-    name: str, *, subset: str | None, train_split: str, eval_split: str, columns: ColumnMap
-) -> tuple[list[Problem], list[Problem]]:
-    """Return the problems of two splits.
+def splits(config: DataConfig) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems of the two splits.
 
     Raises:
         DataError: If the data set, a split or a column is not there.
     """
+    name = str(config.path)
     train, held_out = (
-        files.to_problems(read_rows(name, subset, split), columns, where=f"{name} [{split}]")
-        for split in (train_split, eval_split)
+        files.to_problems(read_rows(name, config.subset, split), config.columns, where=f"{name} [{split}]")
+        for split in (config.train_split, config.eval_split)
     )
     return train, held_out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -297,3 +298,11 @@ def _hardly_moved(window: TrainingWindow) -> str:
     if known.size and window.usual_rate and known.max() < RATE_RATIO * window.usual_rate:
         return f"the learning rate is {known.max():.1g}; {window.usual_rate:.1g} is usual here"
     return ""
+
+
+RULES: tuple[Callable[[TrainingWindow], Finding | None], ...] = (
+    hacking,
+    rate_too_large,
+    collapse,
+    rate_too_small,
+)

@@ -11,30 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from warmstart.diagnosis import rules_rewards, rules_writing
 from warmstart.diagnosis.facts import ProbeFacts, live_chances, mean, rate_over_problems
 from warmstart.diagnosis.findings import Finding, explaining, finding
 from warmstart.diagnosis.rules_plumbing import diagnose_faults
-from warmstart.diagnosis.rules_rewards import (
-    outcome_outweighed,
-    reward_blind,
-    reward_idle,
-    reward_pays_wrong,
-    reward_unrelated,
-    rewards_cancel,
-)
-from warmstart.diagnosis.rules_writing import (
-    ENOUGH,
-    format_inexact,
-    is_without_entropy,
-    judged_completions,
-    never_stops,
-    no_format,
-    not_finite,
-    sampling_degenerate,
-    sampling_distorted,
-    tags_differ,
-    truncated,
-)
+from warmstart.diagnosis.rules_writing import ENOUGH, is_without_entropy, judged_completions
 from warmstart.diagnosis.wording import claim, count_of, whole
 from warmstart.estimates import percent, wilson
 
@@ -239,25 +220,13 @@ def four_bit_drift(facts: ProbeFacts) -> Finding | None:
 
 
 RULES: tuple[Rule, ...] = (
-    not_finite,
-    sampling_degenerate,
-    sampling_distorted,
-    truncated,
-    never_stops,
-    reward_unrelated,
-    reward_blind,
-    reward_pays_wrong,
-    rewards_cancel,
-    outcome_outweighed,
-    reward_idle,
+    *rules_writing.RULES,
+    *rules_rewards.RULES,
     gold_contradicted,
     skill_lost,
     over_warmed,
     saturated,
     too_hard,
-    tags_differ,
-    no_format,
-    format_inexact,
     shaping_only,
     few_live,
     four_bit_drift,

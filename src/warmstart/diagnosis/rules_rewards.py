@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -195,3 +195,13 @@ def reward_idle(facts: ProbeFacts) -> Finding | None:
     of, exact = facts.completions, int(facts.format_P_K.sum())
     evidence = f"{', '.join(idle)} pays none of {of:,} completions, of which {exact:,} have the exact format"
     return finding("reward-idle", evidence, idle=len(idle))
+
+
+RULES: tuple[Callable[[ProbeFacts], Finding | None], ...] = (
+    reward_unrelated,
+    reward_blind,
+    reward_pays_wrong,
+    rewards_cancel,
+    outcome_outweighed,
+    reward_idle,
+)

@@ -12,7 +12,8 @@ import numpy as np
 
 from warmstart.diagnosis.cause import Severity
 from warmstart.diagnosis.findings import Finding, explaining, finding
-from warmstart.diagnosis.rules_course import FIRST, SETTLED, collapse, hacking, rate_too_large, rate_too_small
+from warmstart.diagnosis.rules_course import FIRST, SETTLED
+from warmstart.diagnosis.rules_course import RULES as OF_THE_COURSE
 from warmstart.diagnosis.rules_plumbing import TOLERATED, UNDECIDED_BROKEN
 from warmstart.diagnosis.rules_probe import GATED, LIVE, RIGHT_MOST, RIGHT_RARE
 from warmstart.diagnosis.rules_writing import (
@@ -238,9 +239,6 @@ RULES: tuple[Rule, ...] = (
     no_format,
     groups_dead,
     shaping_only,
-    hacking,
-    rate_too_large,
-    collapse,
-    rate_too_small,
+    *OF_THE_COURSE,
     healthy_zero_loss,
 )

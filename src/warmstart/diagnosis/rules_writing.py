@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -231,3 +231,15 @@ def format_inexact(facts: ProbeFacts) -> Finding | None:
         f"{count_of(exact, facts.completions)} have the exact format"
     )
     return finding("format-inexact", evidence, answered=used, exact=exact)
+
+
+RULES: tuple[Callable[[ProbeFacts], Finding | None], ...] = (
+    not_finite,
+    sampling_degenerate,
+    sampling_distorted,
+    truncated,
+    never_stops,
+    tags_differ,
+    no_format,
+    format_inexact,
+)
