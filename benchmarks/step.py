@@ -5,12 +5,14 @@
 The learning rate is zero, so that every step starts from the same weights; the arms take turns in one
 process. "live" is the share of groups with gradient: all of them with a reward that makes every group
 mixed, and the share of a uniform draw with the real rewards. Quoted is the ratio of the arms' medians,
-for the whole step and for the update alone (the step without generation and scoring).
+for the whole step and for the update alone (the step without generation and scoring). With a run given,
+the peak memory of both arms follows, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from arms import (
     trainer_of,
     warm_adapter,
 )
+from warmstart import environment
 from warmstart.data.synthetic import generate
 from warmstart.training.signal_config import SignalConfig
 
@@ -120,6 +123,18 @@ def compare(
     return stock, ours
 
 
+def peak_gb(arm: str, setting: Setting, run: Path | None) -> float:
+    """Return the peak memory of a process that does three steps of an arm, all groups live."""
+    adapter = ["--run", str(run)] if run is not None else []
+    told = subprocess.run(
+        [sys.executable, __file__, *adapter, "--memory-of", arm, "--micro-batch", str(setting.micro_batch)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(told.stdout.split()[-1])
+
+
 def short(adapter: Path) -> list[Headline]:
     """Return the headlines: a step at group size 8, of one round."""
     found = []
@@ -139,8 +154,16 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=4)
     options.add_argument("--short", action="store_true", help="group size 8 alone, one round")
+    options.add_argument("--micro-batch", type=int, default=Setting.micro_batch)
+    options.add_argument(
+        "--memory-of", choices=["stock", "warmstart"], help="print an arm's peak memory alone"
+    )
     arguments = options.parse_args()
-    base = Setting(warm_adapter(arguments.run))
+    base = Setting(warm_adapter(arguments.run), micro_batch=arguments.micro_batch)
+    if arguments.memory_of:
+        measure(arguments.memory_of, base, rows_of(generate(400, seed=7, split="train")), [alternating], 2)
+        print(environment.peak_rss_gb())
+        return 0
     settings = [("group 8", base, 0)]
     if not arguments.short:
         settings += [
@@ -164,6 +187,9 @@ def main() -> int:
                 f"| {stock.step / ours.step:.2f} × | {stock.update / ours.update:.2f} × |",
                 flush=True,
             )
+    if arguments.run is not None:
+        for arm in ("stock", "warmstart"):
+            print(f"peak memory, {arm}: {peak_gb(arm, base, arguments.run):.2f} GB")
     return 0
 
 
