@@ -333,9 +333,8 @@ class RunDir:
         except FileNotFoundError as error:
             raise RunDirError(f"{path} is missing", "run the stage that writes it first") from error
         except (ValueError, UnicodeDecodeError) as error:
-            raise RunDirError(
-                f"{path} is not JSON: {error}", "it was changed by hand; restore it or start a new run"
-            ) from error
+            hint = "it was changed by hand; restore it or start a new run"
+            raise RunDirError(f"{path} is not JSON: {error}", hint) from error
 
     def read_json_if_there(self, path: Path) -> Any:  # noqa: ANN401
         """Return what a JSON file holds, or None while it has not been written."""
@@ -387,9 +386,8 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         found = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith((TEMPORARY, LOCK)))
     except OSError as error:
-        raise RunDirError(
-            f"{path} cannot be a run directory: {error.strerror}", "choose another --out"
-        ) from error
+        said = f"{path} cannot be a run directory: {error.strerror}"
+        raise RunDirError(said, "choose another --out") from error
     if found:
         shown = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
         raise RunDirError(
