@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import trl
 from datasets import Dataset
@@ -36,15 +36,6 @@ from warmstart.training.callbacks import quieten
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trainer import GRPOTrainer
-
-
-class Headline(NamedTuple):
-    """One line of `make bench`: what was measured, what was seen, and the target it stands against."""
-
-    bench: str
-    seen: str
-    target: str
-
 
 REWARDS = (strict_format_reward_func, correctness_reward_func)
 OUTCOME = "correctness_reward_func"

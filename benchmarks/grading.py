@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from arms import Headline
+from headline import Headline
 from warmstart.grading import grade, grade_lenient
 from warmstart.rewards import score
 from warmstart.tags import DEFAULT_TAGS, MAX_CHARS, parse

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from arms import OUTCOME, Headline, Setting, parser, rows_of, trainer_of, warm_adapter
+from arms import OUTCOME, Setting, parser, rows_of, trainer_of, warm_adapter
+from headline import Headline
 from warmstart.data.synthetic import generate
 from warmstart.rewards import correctness_reward_func, strict_format_reward_func
 from warmstart.training.adaptive_sampler import ProblemSampling

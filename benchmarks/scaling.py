@@ -23,7 +23,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from arms import Headline
+from headline import Headline
 from warmstart.training import shared_prompts
 
 VOCABULARY = 1024

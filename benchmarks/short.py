@@ -17,7 +17,8 @@ import live_share
 import scaling
 import step
 import time_to_target
-from arms import Headline, warm_adapter
+from arms import warm_adapter
+from headline import Headline
 
 
 def start_up() -> list[Headline]:

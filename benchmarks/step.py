@@ -25,7 +25,6 @@ from transformers import TrainerCallback
 from arms import (
     OUTCOME,
     REWARDS,
-    Headline,
     Reward,
     Setting,
     StepTimes,
@@ -34,6 +33,7 @@ from arms import (
     trainer_of,
     warm_adapter,
 )
+from headline import Headline
 from warmstart import environment
 from warmstart.data.synthetic import generate
 from warmstart.training.signal_config import SignalConfig

@@ -36,7 +36,8 @@ import trl
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from arms import OUTCOME, Headline, Setting, StepTimes, prompter, rows_of, trainer_of
+from arms import OUTCOME, Setting, StepTimes, prompter, rows_of, trainer_of
+from headline import Headline
 from warmstart.config import load_recipe, recipe_text
 from warmstart.data.synthetic import generate as problems_of
 from warmstart.grading import grade

@@ -11,6 +11,12 @@ settings.register_profile("warmstart", deadline=None, derandomize=True)
 settings.load_profile("warmstart")
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run side by side are told the width of the terminal; output into a pipe must not depend on it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real test data; named by WARMSTART_TEST_DATA it must be there, else tests skip."""

@@ -70,8 +70,7 @@ def test_the_summary_has_the_contracts_fields_and_the_counts_of_the_recipe(finis
 def test_every_step_is_in_the_tracker_with_our_metrics_under_our_name(finished) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    (folder,) = (finished.path / "grpo" / "trainer" / "runs").iterdir()
-    events = EventAccumulator(str(folder)).Reload()
+    events = EventAccumulator(str(finished.path / "grpo" / "tensorboard")).Reload()
     names = set(events.Tags()["scalars"])
     assert {"train/warmstart/live_share", "train/warmstart/all_fail_share", "train/reward"} <= names
     assert [name for name in names if "signal/" in name or "time/" in name] == []

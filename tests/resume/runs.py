@@ -52,7 +52,16 @@ SHORT = [
 ]
 """What makes it a third of that, and teaches nothing."""
 STAGES = ("data", "probe", "eval-base", "sft", "eval-warmup", "grpo", "eval-grpo")
-_OF_TIME = {"wall_s", "peak_rss_gb", "finished_at", "step_s", "generate_s", "score_s", "tokens_per_s"}
+_OF_TIME = {
+    "wall_s",
+    "peak_rss_gb",
+    "finished_at",
+    "step_s",
+    "generate_s",
+    "score_s",
+    "update_s",
+    "tokens_per_s",
+}
 
 _context = multiprocessing.get_context("forkserver")
 # torch and TRL are imported once, in a server that every run is forked from.

@@ -36,6 +36,7 @@ from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.saving import save_adapter
 from warmstart.training.signal_config import RolloutSink, SignalConfig
 from warmstart.training.smoke import smoke_step, targets_under
+from warmstart.training.trackers import keep_in
 from warmstart.training.trainer import GRPOTrainer
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def train_grpo(
             say=progress.say,
         )
         quieten(trainer)
+        keep_in(trainer, folder.parent / "tensorboard")
         _record_checks(watch, trainer)
         trainer.add_callback(TimeNote(functools.partial(work_of, trainer), progress.say))
         if newest is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
+from transformers.integrations import TensorBoardCallback
 
 from warmstart.errors import ConfigError
 
@@ -34,6 +36,13 @@ def use_our_names(trainer: Trainer) -> None:
     for callback in trainer.callback_handler.callbacks:
         if type(callback).__module__.startswith(_WHERE):
             callback.on_log = _renamed(callback.on_log)
+
+
+def keep_in(trainer: Trainer, folder: Path) -> None:
+    """Let TensorBoard write into ``folder``: the trainer's own folder goes when the stage ends."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(folder)
 
 
 def our_names(logs: Mapping[str, Any]) -> dict[str, Any]:
