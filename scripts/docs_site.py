@@ -111,12 +111,12 @@ def command_paths() -> list[list[str]]:
 
 
 def help_of(path: list[str]) -> str:
-    """Return what ``warmstart … --help`` prints, a hundred columns wide."""
+    """Return what ``warmstart … --help`` prints, 84 columns wide, as a page shows them."""
     from typer.testing import CliRunner
 
     from warmstart.cli import app
 
-    environment = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = {"COLUMNS": "84", "TERMINAL_WIDTH": "84", "NO_COLOR": "1", "TERM": "dumb"}
     printed = CliRunner().invoke(app, [*path, "--help"], env=environment, prog_name="warmstart").stdout
     return "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
 
@@ -319,7 +319,8 @@ def notebook_page(path: Path) -> str:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            # The badge is a picture of another host: the site asks nothing of the network.
+            parts.append(re.sub(r"\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)", "", source))
             continue
         parts.append(f"```python\n{source}\n```")
         printed = "".join("".join(out.get("text", "")) for out in cell["outputs"]).strip("\n")

@@ -329,3 +329,60 @@ def test_doctor_tells_a_driver_without_a_usable_torch_from_no_gpu(monkeypatch) -
     (gpu,) = (check for check in doctor.examine() if check.name == "gpu")
     assert "torch has no CUDA" in gpu.found
     assert "-m pip install 'torch'" in gpu.fix
+
+
+READING = [
+    "run",
+    "probe",
+    "report",
+    "check",
+    "estimate",
+    "eval",
+    "compare",
+    "score",
+    "explain",
+    "rollouts",
+    "recipes",
+    "doctor",
+]
+
+
+@pytest.mark.parametrize("name", READING)
+def test_every_command_that_reads_has_json_and_an_example(name) -> None:
+    shown = (
+        CliRunner()
+        .invoke(app, [name, "--help"], env={"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
+        .stdout
+    )
+    assert "--json" in shown
+    assert "Example: warmstart" in shown
+
+
+def test_nothing_is_coloured_where_no_color_is_set_or_nobody_looks() -> None:
+    for environment in ({"NO_COLOR": "1", "FORCE_COLOR": ""}, {}):
+        done = subprocess.run(
+            [sys.executable, "-m", "warmstart", "recipes"],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, "\x1b" in done.stdout) == (0, False)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_bash_zsh_and_fish_complete_the_name_of_a_recipe(shell) -> None:
+    words = "warmstart check qwen3"
+    asked = {"bash": {"COMP_WORDS": words, "COMP_CWORD": "2"}}.get(
+        shell, {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from warmstart.cli import app; app(prog_name='warmstart')"],
+        env=os.environ | {"_WARMSTART_COMPLETE": f"complete_{shell}", **asked},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "qwen3-0.6b-gsm8k" in done.stdout, done.stderr

@@ -1,7 +1,8 @@
-"""The mission's two notebooks run from the first cell to the last, and are committed with what they print."""
+"""The notebooks run from the first cell to the last, and are committed with what they print."""
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = ["sft-trl-qlora-qwen.ipynb", "grpo-trl-lora-qwen-deepseek-r1.ipynb"]
+NOTEBOOKS = [
+    "sft-trl-qlora-qwen.ipynb",
+    "grpo-trl-lora-qwen-deepseek-r1.ipynb",
+    "diagnose-your-own-run.ipynb",
+]
 # The stories are told with the recipe as it ships; the tests tell them shorter, with too short a warm start,
 # which would end in STOP if it were not forced.
 SHORTER = (
@@ -40,3 +45,13 @@ def test_it_runs_from_the_first_cell_to_the_last(name, tmp_path) -> None:
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute(env=environment)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_no_function_is_longer_than_ten_lines_and_colab_is_a_click_away(name) -> None:
+    cells = nbformat.read(FOLDER / name, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code").replace("%%capture", "")
+    functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if (f.end_lineno or 0) - f.lineno >= 10] == []
+    assert "colab-badge.svg" in cells[0].source
+    assert sum(cell.source.count("RECIPE = ") for cell in cells) == 1
