@@ -19,6 +19,7 @@ import step
 import time_to_target
 from arms import warm_adapter
 from headline import Headline
+from warmstart.cli.progress import quiet_libraries
 
 
 def start_up() -> list[Headline]:
@@ -43,6 +44,7 @@ def headlines() -> Iterator[Headline]:
 
 def main() -> int:
     """Print the table as it is measured."""
+    quiet_libraries()
     print("| bench | seen | target |\n|---|---|---|")
     for line in headlines():
         print(f"| {line.bench} | {line.seen} | {line.target} |", flush=True)
