@@ -68,14 +68,13 @@ def run(tmp_path_factory) -> RunDir:
     found.write_json(found.cures_path, cures)
     events = [
         {
-            "step": 40,
             "code": "hacking",
             "severity": "ill",
             "evidence": "28 % have several answer blocks",
             "advice": "close the hole",
         }
     ]
-    found.write_json(found.events_path, events)
+    found.append_metrics({"stage": "grpo", "step": 40, "events": events})
     for step in range(1, 81):
         found.append_metrics(
             {
@@ -194,8 +193,8 @@ def test_a_hostile_completion_shows_as_text(browser, tmp_path, text) -> None:
     rewards = {"rewards": {text[:60]: 1.0}}
     run.write_rollouts(1, [rollout_row(1, 0, sample, **hostile, **rewards) for sample in range(2)])
     run.append_metrics({"stage": "grpo", "step": 1, "reward": 0.5, "rewards": {text[:60]: 1.0}})
-    event = {"step": 1, "code": text[:90], "severity": "ill", "evidence": text, "advice": text}
-    run.write_json(run.events_path, [event])
+    event = {"code": text[:90], "severity": "ill", "evidence": text, "advice": text}
+    run.append_metrics({"stage": "grpo", "step": 1, "events": [event]})
     opened = Opened(browser, build_report(run.path))
     page = opened.page
     for source in ("held-out problems", "groups of GRPO"):

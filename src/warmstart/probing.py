@@ -27,6 +27,7 @@ from warmstart.diagnosis import (
 )
 from warmstart.estimates import bootstrap_rate, wilson
 from warmstart.forecast import Forecast, forecast, live_bound
+from warmstart.models import Lazy
 from warmstart.plumbing import inspect_template
 from warmstart.probe_facts import Asked, data_facts, end_token, facts_of
 from warmstart.probe_settings import ProbeSettings as ProbeSettings
@@ -307,5 +308,6 @@ def _controls(
         told["plain"] = asked.first(problems).rates(plain)
     unfinished = np.mean([not one.is_finished for group in completions for one in group])
     if unfinished >= UNFINISHED_WARN:
-        told["end_token"] = end_token(model, tokenizer, asked, completions)
+        loaded = model.loaded() if isinstance(model, Lazy) else model
+        told["end_token"] = end_token(loaded, tokenizer, asked, completions)
     return told
