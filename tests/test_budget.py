@@ -84,7 +84,7 @@ def test_estimate_shows_phases_and_exits_by_its_verdict() -> None:
     assert fits.exit_code == 0, fits.output
     assert "fits: " in fits.stdout
     assert "GRPO update" in fits.stdout
-    assert "no GPU was measured" in fits.stdout
+    assert "from data sheets and one measured H200" in fits.stdout
     with_changes = [
         "estimate",
         "qwen2.5-1.5b-gsm8k",

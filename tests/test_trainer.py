@@ -39,7 +39,7 @@ class Gradients(TrainerCallback):
 
 
 def _adapted(quantization: str = "none", **changes):
-    base = load_base("tiny", quantization=quantization)
+    base = load_base("tiny", quantization=quantization, dtype="float32")
     model = add_adapter(
         base, rank=4, alpha=8, dropout=changes.pop("dropout", 0.0), target_modules="all-linear", seed=0
     )
@@ -88,7 +88,7 @@ def _gradients(kind, tmp_path, *, model=None, signal=None, reward=_reward, **cha
             "bf16": False,
             "gradient_checkpointing": False,
             "dataloader_pin_memory": False,
-            "use_cpu": True,
+            "use_cpu": not torch.cuda.is_available(),
             **changes,
         }
     )
@@ -191,6 +191,7 @@ def test_with_the_outcome_gate_format_alone_gives_no_gradient(tmp_path) -> None:
     assert log["signal/update_share"] > 2 / 6
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in another order and hits the mean")
 def test_a_dead_group_has_no_gradient_where_its_mean_misses_its_rewards_by_a_digit(tmp_path) -> None:
     """Eight times 0.35 in float32 have another mean than 0.35, which stock TRL makes an advantage of."""
 

@@ -2,17 +2,17 @@
 
     python benchmarks/gpu/step.py [--shape 0.5b 1.5b] [--prompt 256] [--completion 512] [--steps 3] [--json FILE]
 
-Speed and memory do not depend on the weights, so none are downloaded: the model is made on the GPU in
-bfloat16 with LoRA of rank 16 on all linear layers. No completion ends before its cap, and every second
-group is live. The arms take turns; each has a model of its own, freed before the next. Printed are the
-seconds of a step, generated tokens per second, and the peak of the memory that torch allocated. Without a
-GPU, ``--shape tiny`` runs the same on the CPU, to see that it runs.
+The model is made on the GPU in bfloat16 with LoRA of rank 16 on all linear layers. No completion ends
+before its cap, and every second group is live. The arms take turns; each has a model of its own, freed
+before the next; "no graphs" is warmstart with every kernel launched by Python. Printed are the seconds of a
+step and of its parts, generated tokens per second, the peak of the memory that torch handed out, and what
+`warmstart estimate` says of time and memory. Without a GPU, ``--shape tiny`` runs the same on the CPU, to
+see that it runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import statistics
 import sys
@@ -27,50 +27,36 @@ import torch
 import trl
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from shapes import LORA, RANK, SIZES, free, model_shape, name_of, peak_gb, random_model
+from transformers import TrainerCallback
 
+from warmstart.durations import sampling_seconds, update_seconds
+from warmstart.gpus import gpu_here
+from warmstart.memory import Precision, Rows, sampling_bytes, update_bytes
 from warmstart.models import load_tokenizer
+from warmstart.rollouts import graphed
 from warmstart.training.callbacks import quieten
 from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trainer import GRPOTrainer
 
-SHAPES: dict[str, dict[str, int]] = {
-    "tiny": {"hidden_size": 64, "intermediate_size": 192, "layers": 2, "heads": 4, "kv_heads": 2},
-    "0.5b": {"hidden_size": 896, "intermediate_size": 4864, "layers": 24, "heads": 14, "kv_heads": 2},
-    "1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "layers": 28, "heads": 12, "kv_heads": 2},
-    "3b": {"hidden_size": 2048, "intermediate_size": 11008, "layers": 36, "heads": 16, "kv_heads": 2},
-}
-VOCABULARY = 151_936
+ARMS = ("stock", "no graphs", "warmstart")
+_graphs = graphed.is_possible
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One arm on one shape."""
+    """One arm on one shape; times in seconds, memory in GB."""
 
     shape: str
     arm: str
     step_s: float
     generate_s: float | None
+    update_s: float | None
     tokens_per_s: float
-    peak_gib: float
-
-
-def model_of(shape: str, device: str) -> PreTrainedModel:
-    """Return the model with random weights, in bfloat16 on a GPU."""
-    size = SHAPES[shape]
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY if device == "cuda" else 1024,
-        hidden_size=size["hidden_size"],
-        intermediate_size=size["intermediate_size"],
-        num_hidden_layers=size["layers"],
-        num_attention_heads=size["heads"],
-        num_key_value_heads=size["kv_heads"],
-        tie_word_embeddings=True,
-    )
-    with torch.device(device):
-        model = Qwen2ForCausalLM(config)
-    return model.to(torch.bfloat16 if device == "cuda" else torch.float32)
+    peak_gb: float
+    estimated_generate_s: float | None
+    estimated_update_s: float | None
+    estimated_gb: float
 
 
 def every_second_group(group_size: int) -> Any:  # noqa: ANN401
@@ -112,10 +98,11 @@ def _now() -> float:
 def measure(shape: str, arm: str, options: argparse.Namespace, device: str) -> Measured:
     """Return the medians of an arm's steps after a first one that warms up."""
     tokenizer = load_tokenizer("tiny")
-    model = model_of(shape, device)
+    free(device)
+    model = random_model(shape, device)
     model.generation_config.eos_token_id = None
-    prompt = tokenizer.decode(tokenizer("apples and pears " * options.prompt)["input_ids"][: options.prompt])
-    rows = [{"prompt": f"{number} {prompt}"} for number in range(4 * options.problems)]
+    ids = tokenizer("apples and pears " * options.prompt)["input_ids"][: options.prompt - 3]
+    rows = [{"prompt": f"{number} {tokenizer.decode(ids)}"} for number in range(4 * options.problems)]
     completions = options.problems * options.group_size
     times = Times()
     made: dict[str, Any] = {
@@ -139,11 +126,10 @@ def measure(shape: str, arm: str, options: argparse.Namespace, device: str) -> M
         ),
         "train_dataset": Dataset.from_list(rows),
         "processing_class": tokenizer,
-        "peft_config": LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        "peft_config": LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         "callbacks": [times],
     }
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    graphed.is_possible = _graphs if arm == "warmstart" else lambda model: False
     if arm == "stock":
         trainer = trl.GRPOTrainer(**made)
     else:
@@ -153,27 +139,78 @@ def measure(shape: str, arm: str, options: argparse.Namespace, device: str) -> M
     trainer.train()
     step_s = statistics.median(times.steps[1:])
     generated = [log.get("time/generate_s") for log in times.logs[1:]]
-    found = Measured(
-        shape,
-        arm,
-        step_s,
-        None if None in generated else statistics.median(generated),
-        statistics.median(log["completions/mean_length"] for log in times.logs[1:]) * completions / step_s,
-        torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0,
+    generate_s = None if None in generated else statistics.median(generated)
+    tokens = statistics.median(log["completions/mean_length"] for log in times.logs[1:])
+    prompt = len(tokenizer(rows[0]["prompt"])["input_ids"])
+    return Measured(
+        shape=shape,
+        arm=arm,
+        step_s=step_s,
+        generate_s=generate_s,
+        update_s=None if generate_s is None else step_s - generate_s,
+        tokens_per_s=tokens * completions / step_s,
+        peak_gb=peak_gb(device),
+        **estimated(shape, prompt, options, device, is_stock=arm == "stock"),
     )
-    del trainer, model, made
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
+
+
+def estimated(
+    shape: str, prompt: int, options: argparse.Namespace, device: str, *, is_stock: bool
+) -> dict[str, Any]:
+    """Return what `warmstart estimate` would say of such a step, of which warmstart updates on half the groups."""
+    size = model_shape(shape, device)
+    precision = Precision(2, 4, is_cuda=True) if device == "cuda" else Precision()
+    completions = options.problems * options.group_size
+    cap = options.completion
+    # Half of the groups are dead: warmstart deals the other half out to as many micro-batches.
+    micro = options.micro_batch if is_stock else options.micro_batch // 2
+    shares_prompts = not (is_stock or options.checkpointing)
+    update = update_bytes(
+        size,
+        LORA,
+        precision,
+        Rows(micro, prompt, cap, max(1, micro // options.group_size)),
+        checkpointing=options.checkpointing,
+        shares_prompts=shares_prompts,
+    )
+    sampling = sampling_bytes(
+        size,
+        LORA,
+        precision,
+        Rows(completions, prompt, cap, options.problems),
+        holds_copy=not is_stock,
+        is_training=True,
+    )
+    found: dict[str, Any] = {
+        "estimated_gb": max(update.total, sampling.total) / 1e9,
+        "estimated_generate_s": None,
+        "estimated_update_s": None,
+    }
+    gpu = gpu_here()
+    if gpu is not None:
+        tokens = completions * (prompt + cap) // (1 if is_stock else 2)
+        found["estimated_generate_s"] = sampling_seconds(
+            size, precision, gpu, rows=completions, prompt=prompt, tokens=cap
+        )
+        found["estimated_update_s"] = update_seconds(
+            size,
+            gpu,
+            tokens=tokens,
+            length=prompt + cap,
+            micro_batches=completions // options.micro_batch,
+            checkpointing=options.checkpointing,
+            shares_prompts=shares_prompts,
+        )
     return found
 
 
 def main() -> int:
-    """Measure every shape with both arms and print the table."""
+    """Measure every shape with all arms and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shape", nargs="+", choices=list(SHAPES), default=["0.5b", "1.5b"])
+    parser.add_argument("--shape", nargs="+", choices=list(SIZES), default=["0.5b", "1.5b"])
+    parser.add_argument("--arm", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--problems", type=int, default=8, help="problems per step")
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--micro-batch", type=int, default=16)
@@ -187,22 +224,30 @@ def main() -> int:
     if device == "cpu" and options.shape != ["tiny"]:
         print("error: no GPU\nhint: --shape tiny --completion 8 runs on the CPU", file=sys.stderr)
         return 2
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, TRL {trl.__version__}\n")
-    print("| shape | arm | step s | generation s | tokens/s | peak GiB |\n|---|---|---|---|---|---|")
+    where = name_of(device)
+    print(f"{where['device']}, torch {where['torch']}, TRL {where['trl']}\n")
+    print(
+        "| shape | arm | step s | generation s | rest s | tokens/s | peak GB "
+        "| estimated: generation s | rest s | GB |\n|---|---|---|---|---|---|---|---|---|---|"
+    )
     found = []
     for shape in options.shape:
-        for arm in ("stock", "warmstart"):
+        for arm in options.arm:
             found.append(measure(shape, arm, options, device))
             one = found[-1]
-            generate = "" if one.generate_s is None else f"{one.generate_s:.2f}"
-            print(
-                f"| {shape} | {arm} | {one.step_s:.2f} | {generate} | {one.tokens_per_s:,.0f} | {one.peak_gib:.1f} |",
-                flush=True,
-            )
+            cells = [shape, arm, f"{one.step_s:.2f}", _seconds(one.generate_s), _seconds(one.update_s)]
+            cells += [f"{one.tokens_per_s:,.0f}", f"{one.peak_gb:.1f}", _seconds(one.estimated_generate_s)]
+            cells += [_seconds(one.estimated_update_s), f"{one.estimated_gb:.1f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
     if options.json is not None:
-        options.json.write_text(json.dumps({"device": name, "measured": [asdict(one) for one in found]}))
+        settings = {key: value for key, value in vars(options).items() if key != "json"}
+        text = json.dumps({**where, "settings": settings, "measured": [asdict(one) for one in found]})
+        options.json.write_text(text, encoding="utf-8")
     return 0
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ class _Parts:
             self.gpu,
             tokens=tokens,
             length=rows.length,
+            micro_batches=wanted.steps * -(-wanted.batch_size // micro),
             checkpointing=wanted.gradient_checkpointing,
         )
         return Phase("SFT", memory, seconds)
@@ -213,6 +214,7 @@ class _Parts:
         )
         yield Phase("GRPO sampling", memory, wanted.steps * seconds)
         micro = wanted.micro_batch or step
+        shares_prompts = not wanted.gradient_checkpointing and self.recipe.lora.dropout == 0
         batch = Rows(micro, self.prompt, cap, -(-micro // wanted.group_size))
         update = update_bytes(
             self.shape,
@@ -220,7 +222,7 @@ class _Parts:
             precision,
             batch,
             checkpointing=wanted.gradient_checkpointing,
-            shares_prompts=not wanted.gradient_checkpointing and self.recipe.lora.dropout == 0,
+            shares_prompts=shares_prompts,
         )
         update = Bytes(**{**asdict(update), "reserve": reserve})
         tokens = step * (self.prompt + self.usual(cap)) * (2 if wanted.beta > 0 else 1)
@@ -229,7 +231,9 @@ class _Parts:
             self.gpu,
             tokens=tokens,
             length=batch.length,
+            micro_batches=-(-step // micro),
             checkpointing=wanted.gradient_checkpointing,
+            shares_prompts=shares_prompts,
         )
         yield Phase("GRPO update", update, wanted.steps * seconds)
 

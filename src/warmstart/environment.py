@@ -71,3 +71,18 @@ def peak_rss_gb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def gpu_peak_begins() -> None:
+    """Let the peak of the GPU's memory begin anew, with what is held now."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gpu_gb() -> float | None:
+    """Return the most memory torch has handed out on this process's GPU since the peak began, in GB; None without one."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None

@@ -223,7 +223,8 @@ def _repeat(run: RunDir, summary: Facts, environment: Facts) -> str:
         f"- commit: {commit or 'not known (warmstart was not run from a checkout)'}",
         f"- seed: {summary['seed']}",
         f"- cost: {cost['wall_s'] / 60:.1f} minutes, {cost['generated_tokens']:,} generated tokens, "
-        f"{cost['peak_rss_gb']:.1f} GB of memory",
+        f"{cost['peak_rss_gb']:.1f} GB of memory"
+        + (f", {cost['peak_gpu_gb']:.1f} GB on the GPU" if "peak_gpu_gb" in cost else ""),
         f"- machine: {environment.get('platform', 'unknown')}, {environment.get('cpu_cores', '?')} cores, {gpus}",
         f"- versions: {versions}",
     ]

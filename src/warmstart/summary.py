@@ -65,16 +65,21 @@ def _signal(steps: Sequence[Row]) -> dict[str, float | None]:
 
 
 def _cost(stages: Mapping[str, Row]) -> dict[str, Any]:
-    wanted = ("wall_s", "generated_tokens", "trained_tokens", "peak_rss_gb")
+    wanted = ("wall_s", "generated_tokens", "trained_tokens", "peak_rss_gb", "peak_gpu_gb")
     lines = [
         {"stage": name} | {key: facts[key] for key in wanted if key in facts}
         for name, facts in stages.items()
     ]
+    peaks = {
+        key: max(line[key] for line in lines if key in line)
+        for key in ("peak_rss_gb", "peak_gpu_gb")
+        if any(key in line for line in lines)
+    }
     return {
         "wall_s": sum(line.get("wall_s", 0.0) for line in lines),
         "generated_tokens": sum(line.get("generated_tokens", 0) for line in lines),
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
-        "peak_rss_gb": max((line.get("peak_rss_gb", 0.0) for line in lines), default=0.0),
+        **{"peak_rss_gb": 0.0, **peaks},
         "by_stage": lines,
     }
 

@@ -55,6 +55,7 @@ STAGES = ("data", "probe", "eval-base", "sft", "eval-warmup", "grpo", "eval-grpo
 _OF_TIME = {
     "wall_s",
     "peak_rss_gb",
+    "peak_gpu_gb",
     "finished_at",
     "step_s",
     "generate_s",

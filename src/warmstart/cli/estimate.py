@@ -11,7 +11,7 @@ from warmstart.cli.options import Json, Recipe, Set, echo_json, example
 if TYPE_CHECKING:
     from warmstart.budget import Budget
 
-_TIMES = "times are from data sheets, with every completion as long as its cap or --mean-tokens: no GPU was measured"
+_TIMES = "upper bounds, from data sheets and one measured H200: every completion as long as its cap or --mean-tokens"
 
 
 def register(app: typer.Typer) -> None:

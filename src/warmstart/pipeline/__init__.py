@@ -101,6 +101,7 @@ def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
                 check_changes(this, accept=accept_changes)
                 is_checked = True
             began = time.perf_counter()
+            environment.gpu_peak_begins()
             try:
                 with failures.named(name), symbolic.counting(this.progress.say):
                     facts = stage(this)
@@ -113,6 +114,8 @@ def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
                 raise
             facts["wall_s"] = round(time.perf_counter() - began, 3)
             facts["peak_rss_gb"] = round(environment.peak_rss_gb(), 3)
+            if (on_gpu := environment.peak_gpu_gb()) is not None:
+                facts["peak_gpu_gb"] = round(on_gpu, 3)
             folder.finish_stage(name, facts)
         if name == until:
             return

@@ -16,10 +16,12 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
+from warmstart.rollouts import graphed
 from warmstart.rollouts.sampling import Sampling, pick
 
-_DROP_SHARE = 1 / 8
-"""Finished rows leave the batch when they are this share of it: leaving copies the cache once."""
+_DROP_SHARE, _DROP_SHARE_GRAPHED = 1 / 8, 1 / 2
+"""Finished rows leave the batch when they are this share of it: leaving copies the cache once, and a graph
+is recorded anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def decode(
         left = int(running.sum())
         if left == 0 or step + 1 == max_tokens:
             break
-        if left <= (1 - _DROP_SHARE) * len(running):
+        if left <= (1 - batch.drop_share) * len(running):
             kept = running.nonzero().squeeze(-1)
             batch.keep(kept)
             alive, token, running = alive[kept], token[kept], running[kept]
@@ -107,6 +109,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
         super().__init__()
         self.room = room
         self.length = 0
+        self.place: torch.Tensor | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         rows, heads, _, width = key_states.shape
@@ -119,6 +122,10 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        if self.place is not None:
+            self.keys.index_copy_(2, self.place, key_states)
+            self.values.index_copy_(2, self.place, value_states)
+            return self.keys, self.values
         end = self.length + key_states.shape[-2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -134,14 +141,15 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
     def get_max_length(self) -> int:
         return self.room
 
-    def select(self, rows: torch.Tensor, room: int) -> None:
-        """Keep the given rows, repeated ones too, in a block with ``room`` tokens."""
+    def select(self, rows: torch.Tensor, room: int, length: int) -> None:
+        """Keep the given rows' first ``length`` tokens, repeated rows too, in a block with ``room`` tokens."""
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_empty(len(rows), old.shape[1], room, old.shape[3])
-            new[:, :, : self.length] = old[:, :, : self.length].index_select(0, rows)
+            # Zeros: what a mask hides is multiplied by nothing, and chance memory may be NaN.
+            new = old.new_zeros(len(rows), old.shape[1], room, old.shape[3])
+            new[:, :, :length] = old[:, :, :length].index_select(0, rows)
             setattr(self, name, new)
-        self.room = room
+        self.room, self.length, self.place = room, length, None
 
 
 class _Batch:
@@ -173,22 +181,20 @@ class _Batch:
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
         self.logits = self._forward(ids, mask, positions)
         index = torch.tensor(rows, device=device)
-        self._room = length + max_tokens
+        self._room, self._length = length + max_tokens, length
         self._select(index)
         self.logits = self.logits[index]
         self._mask = torch.cat([mask[index], mask.new_ones(len(rows), max_tokens)], dim=-1)
         self._position = mask.sum(dim=-1)[index]
-        self._length = length
+        self._is_graphed = self._is_plain and graphed.is_possible(model)
+        self.drop_share = _DROP_SHARE_GRAPHED if self._is_graphed else _DROP_SHARE
+        self._step = self._recorded() if self._is_graphed else self._next
         self.history = ids[index] if history else None
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Append one token to every row and compute what follows."""
+        self.logits = self._step(tokens)
         self._length += 1
-        mask = self._mask[:, : self._length]
-        if self._is_plain:
-            # Four dimensions: taken as it is, instead of being built anew for every token.
-            mask = mask.bool()[:, None, None, :]
-        self.logits = self._forward(tokens.unsqueeze(-1), mask, self._position.unsqueeze(-1))
         self._position = self._position + 1
         if self.history is not None:
             self.history = torch.cat([self.history, tokens.unsqueeze(-1)], dim=-1)
@@ -197,13 +203,31 @@ class _Batch:
         """Drop every other row."""
         self._select(rows)
         self._mask, self._position = self._mask[rows], self._position[rows]
+        if self._is_graphed:
+            self._step = self._recorded()
         if self.history is not None:
             self.history = self.history[rows]
+
+    def _next(self, tokens: torch.Tensor) -> torch.Tensor:
+        mask = self._mask[:, : self._length + 1]
+        if self._is_plain:
+            # Four dimensions: taken as it is, instead of being built anew for every token.
+            mask = mask.bool()[:, None, None, :]
+        return self._forward(tokens.unsqueeze(-1), mask, self._position.unsqueeze(-1))
+
+    def _recorded(self) -> graphed.GraphedStep:
+        return graphed.GraphedStep(
+            self._forward,
+            self._cache.layers,
+            mask=self._mask,
+            positions=self._position,
+            length=self._length,
+        )
 
     def _select(self, rows: torch.Tensor) -> None:
         if self._is_plain:
             for layer in self._cache.layers:
-                layer.select(rows, self._room)
+                layer.select(rows, self._room, self._length)
         else:
             self._cache.batch_select_indices(rows)
 
