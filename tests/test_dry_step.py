@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from trl.extras.profiling import ProfilingContext
 
 from warmstart.batching import BatchPlan, plan_batches
 from warmstart.data.synthetic import generate
@@ -105,6 +106,28 @@ def test_grpo_is_cut_too_and_every_group_stays_whole(prompter, tmp_path, argumen
     )
     assert len(rows) == 8
     assert lines[0]["grad_norm"] > 0
+
+
+def test_what_is_tried_before_training_is_kept_from_the_trackers(prompter, tmp_path, monkeypatch) -> None:
+    told: list[tuple[str, tuple[str, ...]]] = []
+
+    def note(timed: ProfilingContext, duration: float) -> None:
+        told.append((timed.name.rpartition(".")[2], tuple(timed.report_to)))
+
+    monkeypatch.setattr(ProfilingContext, "_log_metrics", note)
+
+    def reward(prompts, completions, **columns):
+        return [float("<answer>" in str(text)) for text in completions]
+
+    train_grpo(
+        _model(), prompter, generate(2, seed=0, split="train"), {"reward": (reward, 1.0)}, outcome="reward",
+        folder=tmp_path / "out", steps=1, group_size=2, batches=plan_batches(2, 2, micro_batch=4),
+        arguments={"learning_rate": 1e-3, "max_completion_length": 8, "bf16": False, "gradient_checkpointing": False,
+                   "report_to": ["tensorboard"]},
+        handover=None, progress=Quiet(), sink=lambda line: None, on_rollouts=lambda step, found: None,
+    )  # fmt: skip
+    assert told[:2] == [("compute_loss", ()), ("compute_loss", ())], "the worst step, and the synthetic one"
+    assert {trackers for _, trackers in told[2:]} == {("tensorboard",)}
 
 
 def test_an_odd_number_of_rows_is_cut_into_parts_that_divide_it() -> None:

@@ -17,6 +17,7 @@ from warmstart import ranks
 from warmstart.batching import BatchPlan
 from warmstart.errors import TrainingError
 from warmstart.failures import is_out_of_memory
+from warmstart.training.trackers import untracked
 
 Made = TypeVar("Made", bound=Trainer)
 
@@ -141,7 +142,7 @@ def _step(trainer: Any, inputs: dict[str, Any]) -> None:  # noqa: ANN401
     trainer.current_gradient_accumulation_steps = 1
     model.train()
     try:
-        with torch.random.fork_rng(), trainer.compute_loss_context_manager():
+        with untracked(trainer), torch.random.fork_rng(), trainer.compute_loss_context_manager():
             loss = trainer.compute_loss(model, inputs)
             loss.backward()
     finally:

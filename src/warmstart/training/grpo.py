@@ -36,7 +36,7 @@ from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.saving import save_adapter
 from warmstart.training.signal_config import RolloutSink, SignalConfig
 from warmstart.training.smoke import smoke_step, targets_under
-from warmstart.training.trackers import keep_in
+from warmstart.training.trackers import tracked
 from warmstart.training.trainer import GRPOTrainer
 
 if TYPE_CHECKING:
@@ -205,13 +205,13 @@ def train_grpo(
             say=progress.say,
         )
         quieten(trainer)
-        keep_in(trainer, folder.parent / "tensorboard")
         _record_checks(watch, trainer)
         trainer.add_callback(TimeNote(functools.partial(work_of, trainer), progress.say))
         if newest is None:
             _check_start(trainer, prompter, problems[0], rewards, outcome, handover)
         _check_engine(trainer, prompter, problems, progress)
-        trainer.train(resume_from_checkpoint=newest)
+        with tracked(trainer, folder.parent / "tensorboard"):
+            trainer.train(resume_from_checkpoint=newest)
         if checkpoints is not None:
             checkpoints.leave_if_stopped()
     save_adapter(trainer, prompter.tokenizer, folder)

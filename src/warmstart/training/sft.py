@@ -30,7 +30,7 @@ from warmstart.training.dry_step import fitting, worst_sft
 from warmstart.training.finite import FiniteOnly
 from warmstart.training.saving import save_adapter
 from warmstart.training.stop_rule import StopRule
-from warmstart.training.trackers import keep_in
+from warmstart.training.trackers import tracked
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -189,8 +189,8 @@ def train_sft(
             say=progress.say,
         )
         quieten(trainer)
-        keep_in(trainer, folder.parent / "tensorboard")
-        trainer.train(resume_from_checkpoint=None if checkpoints is None else checkpoints.newest)
+        with tracked(trainer, folder.parent / "tensorboard"):
+            trainer.train(resume_from_checkpoint=None if checkpoints is None else checkpoints.newest)
         if checkpoints is not None:
             checkpoints.leave_if_stopped()
     if stop is not None:

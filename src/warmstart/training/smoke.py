@@ -16,6 +16,7 @@ import trl
 
 from warmstart.diagnosis import SmokeFacts, Targets
 from warmstart.reward_calls import RewardFunction, call_rewards
+from warmstart.training.trackers import untracked
 
 
 def smoke_step(
@@ -37,7 +38,8 @@ def smoke_step(
     model.zero_grad(set_to_none=True)
     had = getattr(trainer, "current_gradient_accumulation_steps", None)
     trainer.current_gradient_accumulation_steps = 1
-    loss = trainer.compute_loss(model, inputs)
+    with untracked(trainer):
+        loss = trainer.compute_loss(model, inputs)
     value = float(loss.detach())
     if loss.requires_grad:
         loss.backward()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,31 @@ def use_our_names(trainer: Trainer) -> None:
             callback.on_log = _renamed(callback.on_log)
 
 
-def keep_in(trainer: Trainer, folder: Path) -> None:
-    """Let TensorBoard write into ``folder``: the trainer's own folder goes when the stage ends."""
+@contextlib.contextmanager
+def untracked(trainer: Trainer) -> Iterator[None]:
+    """Keep what is done before training from the trackers: TRL times its methods into them, begun or not."""
+    kept, trainer.args.report_to = trainer.args.report_to, []
+    try:
+        yield
+    finally:
+        trainer.args.report_to = kept
+
+
+@contextlib.contextmanager
+def tracked(trainer: Trainer, folder: Path) -> Iterator[None]:
+    """Let a stage train with a run of its own in its trackers.
+
+    TensorBoard writes into ``folder``: the trainer's own folder goes when the stage ends. A wandb run that
+    this stage began ends with it, or the next stage would go on in it, from step 1.
+    """
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback):
             callback.logging_dir = str(folder)
+    wandb = importlib.import_module("wandb") if "wandb" in trainer.args.report_to else None
+    is_ours = wandb is not None and wandb.run is None
+    yield
+    if wandb is not None and is_ours:
+        wandb.finish()
 
 
 def our_names(logs: Mapping[str, Any]) -> dict[str, Any]:
