@@ -316,6 +316,7 @@ def test_a_rising_reward_with_falling_held_out_accuracy_is_hacking() -> None:
         {"several_numbers": 0.3},
         {"repeated_tags": 0.4},
         {"copied": 0.5},
+        {"no_reasoning": 0.25},
     ],
     ids=str,
 )
@@ -344,6 +345,22 @@ def test_a_trick_that_is_rare_or_no_commoner_than_at_first_is_none() -> None:
     assert codes(window_of(lines, rollouts=rollouts(20, since=10, copied=0.1))) == []
 
 
+def test_what_most_completions_do_is_named_at_the_sixth_step_and_the_fifth_is_too_soon() -> None:
+    lines = moving(healthy_lines(steps=6), "reward", 1.6, 2.2, 0.05)
+    seen = rollouts(6, since=1, repeated_tags=0.9)
+    found = diagnose_training(window_of(lines, rollouts=seen))
+    assert "90 % of the completions write a tag more than once, 0 % had at the start" in [
+        one.evidence for one in found if one.code == "hacking"
+    ]
+    assert codes(window_of(lines[:5], rollouts=seen[:5])) == []
+
+
+def test_a_rough_start_that_training_mends_is_no_trick_although_most_completions_still_have_it() -> None:
+    lines = moving(healthy_lines(steps=20), "reward", 1.6, 2.2, 0.05)
+    mending = rollouts(10, repeated_tags=0.8) + rollouts(20, repeated_tags=0.6)[10:]
+    assert codes(window_of(lines, rollouts=mending)) == []
+
+
 @pytest.mark.parametrize(
     ("answer", "gold", "is_spray"),
     [
@@ -361,6 +378,37 @@ def test_an_answer_with_more_numbers_than_the_gold_is_a_spray(answer: str, gold:
     row = {"step": 1, "problem_id": "a", "gold": gold, "rewards": {}}
     stats = RolloutStats.from_rows([row | {"text": DEFAULT_TAGS.wrap("it is so", answer)}], None)
     assert stats.several_numbers == float(is_spray)
+
+
+def test_a_first_answer_full_of_working_is_a_spray_although_the_last_one_is_a_number() -> None:
+    # Seen: a reward that searched the first block taught the tiny model to work there.
+    text = "<answer>\n4*2=8.\nSo far that is 4+8=12.\n</answer>\n<answer>\n12\n</answer>"
+    row = {"step": 1, "problem_id": "a", "gold": "12", "rewards": {}, "text": text}
+    assert RolloutStats.from_rows([row], None).several_numbers == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("<reasoning>\n...\n</reasoning>\n<answer>\n12\n</answer>", 1.0),
+        ("<answer>12</answer>", 1.0),
+        ("<reasoning>\n8 + 4\n</reasoning>\n<answer>\n12\n</answer>", 0.0),
+        ("12", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_nothing_but_tags_and_marks_before_the_answer_is_no_reasoning(text: str, share: float) -> None:
+    row = {"step": 1, "problem_id": "a", "gold": "12", "rewards": {}, "text": text}
+    assert RolloutStats.from_rows([row], None).no_reasoning == share
+
+
+def test_of_several_tricks_the_commonest_is_named() -> None:
+    lines = moving(healthy_lines(steps=20), "reward", 1.6, 2.2, 0.05)
+    seen = rollouts(20, since=10, repeated_tags=0.4, no_reasoning=0.6)
+    (found,) = [one for one in diagnose_training(window_of(lines, rollouts=seen)) if one.code == "hacking"]
+    assert (
+        found.evidence == "60 % of the completions have no reasoning before the answer, 0 % had at the start"
+    )
 
 
 def test_reasoning_is_copied_if_two_problems_have_the_same_and_it_is_no_mere_line() -> None:

@@ -48,6 +48,7 @@ TRICKS = {
     "several_blocks": "have several answer blocks",
     "repeated_tags": "write a tag more than once",
     "copied": "reason word for word as one of another problem does, as an exemplar that is copied",
+    "no_reasoning": "have no reasoning before the answer",
 }
 """Ways to be paid without solving anything, by the statistic that shows them."""
 SHORTER = 0.2
@@ -125,25 +126,35 @@ def _format_for_answers(window: TrainingWindow) -> str:
 
 
 def _spread(window: TrainingWindow) -> str:
-    """A way of writing that no right answer needs is common, and more so than at the start or very common."""
-    if len(window.rollouts) < 2 * SHORT:
+    """A way of writing that no right answer needs is common, and more so than at the start or very common.
+
+    What half of the completions do needs no ten steps to be told. Of several ways the commonest is named.
+    """
+    if len(window.rollouts) <= SHORT:
         return ""
+    is_long = len(window.rollouts) >= 2 * SHORT
+    found = []
     for name, words in TRICKS.items():
         early, now = _early(window, name), _recent(window, name)
-        if now >= BLOCKS and (now >= early + BLOCKS / 2 or now >= HALF):
-            return f"{whole(now)} of the completions {words}, {whole(early)} had at the start"
-    return ""
+        if now >= max(HALF, early) or (is_long and now >= max(BLOCKS, early + BLOCKS / 2)):
+            found.append((now, f"{whole(now)} of the completions {words}, {whole(early)} had at the start"))
+    return max(found, default=(0.0, ""))[1]
 
 
 def _no_reasoning(window: TrainingWindow) -> str:
-    if len(window.rollouts) < 2 * SHORT:
+    if len(window.rollouts) <= SHORT:
         return ""
     early, now = _early(window, "reasoning_words"), _recent(window, "reasoning_words")
     reward = window.of("reward")
     paid = mean(reward[-SHORT:])
     if now < 1 and paid > 0:
         return f"the completions are paid {paid:.2g} and have no reasoning before the answer"
-    if early < SHORT or now >= SHORTER * early or paid < mean(reward[:SHORT]):
+    if (
+        len(window.rollouts) < 2 * SHORT
+        or early < SHORT
+        or now >= SHORTER * early
+        or paid < mean(reward[:SHORT])
+    ):
         return ""
     return f"the reasoning fell from {early:.0f} words to {now:.0f} while the reward held"
 
@@ -153,7 +164,8 @@ def _recent(window: TrainingWindow, name: str) -> float:
 
 
 def _early(window: TrainingWindow, name: str) -> float:
-    return _mean_of(window.rollouts[:SHORT], name)
+    """Return the mean of the first steps, of those that are not "now"."""
+    return _mean_of(window.rollouts[: min(SHORT, max(1, len(window.rollouts) - SHORT))], name)
 
 
 def _mean_of(stats: tuple[RolloutStats, ...], name: str) -> float:

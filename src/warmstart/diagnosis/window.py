@@ -55,10 +55,11 @@ class RolloutStats:
         reasoning_words: Mean number of words before the answer, tags left out.
         paid_wrong: Completions whose outcome reward paid while the lenient grader says wrong.
         runs_on: Completions that repeat themselves, or go on long after a complete answer.
-        several_numbers: Completions whose last answer is no number and holds more numbers than the gold.
+        several_numbers: Completions with an answer that is no number and holds more numbers than the gold.
         repeated_tags: Completions that write one of the four tags more than once.
         copied: Completions whose reasoning stands word for word in a completion of another problem, as that
             of an exemplar does that is copied.
+        no_reasoning: Completions with nothing but tags before their answer.
     """
 
     step: int
@@ -70,6 +71,7 @@ class RolloutStats:
     several_numbers: float = 0.0
     repeated_tags: float = 0.0
     copied: float = 0.0
+    no_reasoning: float = 0.0
 
     @classmethod
     def from_rows(
@@ -91,7 +93,7 @@ class RolloutStats:
         askers: dict[str, set[str]] = {}
         reasonings = [_reasoning(row["text"], tags) for row in rows]
         counts = dict.fromkeys(
-            ("several_blocks", "repeated_tags", "several_numbers", "paid_wrong", "runs_on"), 0
+            ("several_blocks", "repeated_tags", "several_numbers", "no_reasoning", "paid_wrong", "runs_on"), 0
         )
         for row, reasoning in zip(rows, reasonings, strict=True):
             text = row["text"]
@@ -100,7 +102,8 @@ class RolloutStats:
             parsed = parse(text, tags)
             counts["several_blocks"] += parsed.answer_blocks > 1
             counts["repeated_tags"] += max(parsed.tag_counts) > 1
-            counts["several_numbers"] += bool(parsed.answers) and _is_spray(parsed.answers[-1], row["gold"])
+            counts["several_numbers"] += any(_is_spray(answer, row["gold"]) for answer in parsed.answers)
+            counts["no_reasoning"] += tags.exact[2] in text and not any(map(str.isalnum, reasoning))
             counts["runs_on"] += runs_on(text, tags)
             paid = outcome is not None and (row["rewards"].get(outcome) or 0.0) > 0
             counts["paid_wrong"] += (

@@ -12,6 +12,7 @@ _SHARES = {
     "several_numbers": "several numbers in the answer",
     "repeated_tags": "a tag more than once",
     "copied": "reasoning of another problem",
+    "no_reasoning": "no reasoning before the answer",
 }
 
 
