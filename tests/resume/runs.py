@@ -45,7 +45,6 @@ SHORT = [
     "sft.steps=7",
     "sft.check_every=3",
     "sft.checkpoint_every=2",
-    "sft.quantization=none",
     "grpo.steps=4",
     "eval.problems=2",
     "eval.samples=0",
