@@ -247,6 +247,8 @@ def test_a_reward_that_fails_everywhere_ends_the_run_by_name_and_mended_it_goes_
         error
         == "error: the reward judge failed on 8 of 8 completions of step 1: raises, KeyError: 'key' (line 3)"
     )
-    assert hint == "hint:  mend it and run the same command again; what is finished stays"
+    assert hint == (
+        "hint:  mend it and run the same command again; what is finished stays (a changed file asks for --accept-changes)"
+    )
     assert list(RunDir.open(run).finished_stages()) == BEFORE
     assert _is_whole(run, warmstart("run", run))

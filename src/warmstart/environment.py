@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """Return what ``environment.json`` holds."""
+    """Return what ``environment.json`` holds, rewards of one's own aside."""
     return {
         "versions": versions(),
         "commit": commit(),

@@ -33,6 +33,12 @@ def reward_file(text: str) -> RewardFile:
     return RewardFile(Path(path).expanduser(), name)
 
 
+def sources_of(texts: Sequence[str]) -> dict[str, str]:
+    """Return the text of the file of each reward, by the reward's name; bytes that are not UTF-8 survive."""
+    files = map(reward_file, texts)
+    return {name: path.read_bytes().decode("utf-8", "surrogateescape") for path, name in files}
+
+
 def problems_of(texts: Sequence[str], taken: Collection[str]) -> Iterator[str]:
     """Yield a sentence for each reward that cannot be used, its place in the list first.
 

@@ -2,7 +2,7 @@
 
     recipe.yaml         the recipe as the user wrote it
     resolved.json       every setting of the run; it decides whether a directory is continued
-    environment.json    versions and machine
+    environment.json    versions, machine, and the source of the recipe's own rewards
     resumes.jsonl       one line per time the run was taken up again: {at, finished, accepted changes}
     stages.jsonl        one line per finished stage: {stage, finished_at, wall_s, …facts}
     overlap.json        what training and evaluation share

@@ -11,7 +11,7 @@ import pytest
 from tests.run_directories import rollout_rows
 
 from warmstart import durable, rollout_files, rollout_log
-from warmstart.changes import changes_of, shown_changes
+from warmstart.changes import changes_of, changes_of_texts, shown_changes
 from warmstart.interrupts import TERMINATED, Interrupts
 from warmstart.rollouts.journal import Journal
 from warmstart.runs import RunDir
@@ -101,6 +101,12 @@ def test_changes_are_named_with_both_values_and_what_changes_no_result_is_none()
     before = {"grpo": {"steps": 80, "checkpoint_every": 10}, "seed": 0, "old": 1}
     changes = changes_of(before, {"grpo": {"steps": 7, "checkpoint_every": 3}, "seed": 0})
     assert shown_changes(changes) == "grpo.steps: 80 there, 7 now; old: 1 there, unset now"
+
+
+def test_a_changed_text_is_named_by_its_first_line_that_is_another() -> None:
+    before = {"longer": "a\nb", "other": "a\nb\nc", "same": "a", "gone": "a"}
+    changes = changes_of_texts(before, {"longer": "a\nb\nc", "other": "a\nB\nC", "same": "a\n", "new": "a"})
+    assert changes == {"longer line 3": ("nothing", '"c"'), "other line 2": ('"b"', '"B"')}
 
 
 def test_a_signal_is_obeyed_at_once_where_nothing_is_lost_by_it() -> None:

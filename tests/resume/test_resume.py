@@ -117,6 +117,28 @@ def test_a_changed_recipe_is_taken_when_it_is_accepted_and_a_changed_interval_is
     )
 
 
+def test_a_changed_reward_of_ones_own_is_shown_by_its_line_and_refused_until_it_is_accepted(tmp_path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def judge(completions, **kwargs):\n    return [0.5] * len(completions)\n")
+
+    def go_on(**options: Any) -> RunDir:
+        recipe = load_recipe("tiny", [*RECIPE, f"grpo.rewards=[{mine}:judge]"])
+        return run(recipe, tmp_path / "run", recipe_yaml=recipe_text("tiny"), until="data", **options)
+
+    (go_on().path / "stages.jsonl").unlink()
+    mine.write_text(mine.read_text().replace("0.5", "0.7"))
+    with pytest.raises(RunDirError) as refused:
+        go_on()
+    assert (
+        'reward judge line 2: "    return [0.5] * len(completions)" there, "    return [0.7] * len(completions)" now'
+        in refused.value.message
+    )
+    folder = go_on(accept_changes=True)
+    assert list(read_lines(folder.resumes_path)[-1]["accepted"]) == ["reward judge line 2"]
+    (folder.path / "stages.jsonl").unlink()
+    go_on()
+
+
 # -- the whole of it: CI runs this in its second step ----------------------------------------------
 
 

@@ -37,7 +37,8 @@ Force = Annotated[bool, typer.Option("--force", help="Train although the diagnos
 AcceptChanges = Annotated[
     bool,
     typer.Option(
-        "--accept-changes", help="Go on although recipe, packages or data changed since the run was begun."
+        "--accept-changes",
+        help="Go on although recipe, packages, data or rewards are not those of the start.",
     ),
 ]
 

@@ -7,13 +7,13 @@ inside the one that is not, from what it kept: sampled batches and checkpoints (
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from warmstart import environment, failures, ranks, run_lock, symbolic
-from warmstart.changes import Changes, changes_of, shown_changes
+from warmstart.changes import Changes, changes_of, changes_of_texts, shown_changes
 from warmstart.config import Recipe, resolved
 from warmstart.data import DataSplits
 from warmstart.errors import HopelessError, RunDirError
@@ -26,6 +26,7 @@ from warmstart.pipeline.reinforcing import grpo, grpo_arguments
 from warmstart.pipeline.warming import sft
 from warmstart.progress import Progress, Quiet
 from warmstart.report import conclude
+from warmstart.reward_files import sources_of
 from warmstart.runs import RunDir
 
 __all__ = [
@@ -69,7 +70,8 @@ def run(
         recipe_yaml: The recipe as the user wrote it, kept beside the resolved one.
         until: Stop after this stage.
         force: Train although the diagnosis says STOP.
-        accept_changes: Go on although the recipe, a package or the data is another than when it was begun.
+        accept_changes: Go on although the recipe, a package, the data or a reward of one's own is another than when
+            the run was begun.
         progress: Shows what goes on; quiet by default.
 
     Raises:
@@ -123,21 +125,24 @@ def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
 
 
 def check_changes(run: Run, *, accept: bool) -> None:
-    """Pass if packages and data are those the run was begun with, or the changes are accepted and noted.
+    """Pass if packages, data and rewards of one's own are those the run was begun with, or the changes are accepted.
 
     Raises:
         RunDirError: Otherwise, with what changed.
     """
-    splits = run.data
-    ranks.from_main(lambda: _check_changes(run.folder, splits, accept=accept))
+    splits, rewards = run.data, run.recipe.grpo.rewards
+    ranks.from_main(lambda: _check_changes(run.folder, splits, rewards, accept=accept))
 
 
-def _check_changes(folder: RunDir, splits: DataSplits, *, accept: bool) -> None:
-    now, before = environment.describe(), folder.read_json_if_there(folder.environment_path)
+def _check_changes(folder: RunDir, splits: DataSplits, rewards: Sequence[str], *, accept: bool) -> None:
+    now = environment.describe() | {"rewards": sources_of(rewards)}
+    before = folder.read_json_if_there(folder.environment_path)
     loaded = folder.finished_stages().get("data", {})
     changes: Changes = {}
     if before is not None:
         changes |= changes_of({"package": before.get("versions", {})}, {"package": now["versions"]})
+        others = changes_of_texts(before.get("rewards", {}), now["rewards"])
+        changes |= {f"reward {line}": change for line, change in others.items()}
     if "digest" in loaded:
         changes |= changes_of({"data": loaded["digest"]}, {"data": digest_of(splits)})
     if changes and not accept:
@@ -147,7 +152,7 @@ def _check_changes(folder: RunDir, splits: DataSplits, *, accept: bool) -> None:
         )
     if changes:
         folder.note_resume(changes)
-    if changes or before is None:
+    if changes or before is None or before.get("rewards") != now["rewards"]:
         folder.write_json(folder.environment_path, now)
 
 

@@ -62,7 +62,7 @@ class RewardFaults:
         told += f"{fault.kind}, {fault.example}"
         many = failed > TOLERATED * completions
         self._in_turn[fault.name] = self._in_turn[fault.name] + 1 if many else 0
-        hint = "mend it and run the same command again; what is finished stays"
+        hint = "mend it and run the same command again; what is finished stays (a changed file asks for --accept-changes)"
         if failed == completions:
             raise TrainingError(told, hint)
         if self._in_turn[fault.name] >= PATIENCE:
