@@ -18,6 +18,7 @@ from warmstart.records import Verdict
 from warmstart.rollout_log import COLUMNS
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
 from warmstart.templates import make_prompter
+from warmstart.training.callbacks import metrics_line
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.rollout_rows import scored, verdict, written
 from warmstart.training.signal_config import SignalConfig
@@ -27,7 +28,7 @@ GROUP_SIZE = 4
 PERFECT = "<reasoning>\nso\n</reasoning>\n<answer>\n{}\n</answer>"
 
 
-def _train(tmp_path, write, *, plan=None, steps=1, **settings):
+def _train(tmp_path, write, *, plan=None, steps=1, logs=None, **settings):
     """A real step of the trainer on the tiny base, whose completions are what ``write`` says."""
     import trl
 
@@ -72,6 +73,8 @@ def _train(tmp_path, write, *, plan=None, steps=1, **settings):
         signal=SignalConfig(outcome="correctness_reward_func", on_rollouts=run.write_rollouts, plan=plan),
     )
     trainer.train()
+    if logs is not None:
+        logs += trainer.state.log_history
     return [row for rows in run.read_rollouts() for row in rows]
 
 
@@ -101,6 +104,16 @@ def test_a_step_is_logged_with_verdicts_reasons_and_the_advantages_trl_used(tmp_
     assert [row["advantage"] for row in rows[4:]] == [0.0] * 4
     # These completions were not sampled by our loop, so nothing is known of their probabilities.
     assert {(row["log_prob"], row["entropy"], row["stage"]) for row in rows} == {(None, None, None)}
+
+
+def test_the_entropy_of_a_step_is_that_of_every_token_also_where_no_row_is_live(tmp_path) -> None:
+    logs: list[dict[str, float]] = []
+    rows = _train(tmp_path, None, logs=logs, max_completion_length=8)
+    assert logs[0]["signal/update_share"] == 0.0
+    assert logs[0]["entropy"] == 0.0, "TRL's own is that of the rows it was given"
+    nats = sum(row["tokens"] * row["entropy"] for row in rows)
+    assert logs[0]["signal/entropy"] == pytest.approx(nats / sum(row["tokens"] for row in rows), rel=1e-5)
+    assert metrics_line("grpo", 1, logs[0])["entropy"] == logs[0]["signal/entropy"]
 
 
 def test_completions_of_our_own_loop_come_with_their_mean_log_probability_and_entropy(tmp_path) -> None:

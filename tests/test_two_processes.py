@@ -95,6 +95,8 @@ def test_weights_agree_to_a_ten_thousandth_after_twenty_updates(trained) -> None
 @pytest.mark.slow
 def test_what_is_logged_is_of_all_processes(trained) -> None:
     of_one_process = {"time/generate_s", "time/score_s", "step_time"}
+    # TRL's own, the mean of the micro-batches, which two processes cut in another way; ours is signal/entropy.
+    of_one_process |= {"entropy"}
     for alone, both in zip(
         _written(trained[1], 0)["logs"][:-1], _written(trained[2], 0)["logs"][:-1], strict=True
     ):
@@ -173,8 +175,11 @@ def test_every_line_and_file_is_written_once(runs) -> None:
         stages = [json.loads(line)["stage"] for line in (folder / "stages.jsonl").read_text().splitlines()]
         assert stages == ["data", "probe", "eval-base", "sft", "eval-warmup", "grpo", "eval-grpo"]
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [line["step"] for line in lines if line["stage"] == "grpo"] == [1, 2, 3, 4]
-        assert [line["step"] for line in lines if line["stage"] == "sft"] == list(range(1, len(lines) - 3))
+        steps: dict[str, list[int]] = {}
+        for line in lines:
+            steps.setdefault(line["stage"], []).append(line["step"])
+        assert steps.pop("sft") == list(range(1, SHORT["sft.steps"] + 1))
+        assert steps == {"writing": [1, 2, 3, 4], "grpo": [1, 2, 3, 4], "check": [2, 4]}
     names = [{str(path.relative_to(folder)) for path in folder.rglob("*")} for folder in runs.values()]
     assert names[0] == names[1]
 

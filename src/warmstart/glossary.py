@@ -124,7 +124,10 @@ METRICS: dict[str, Metric] = {
         "grad_norm", "norm of the gradient before clipping", "above 0, no jumps", "0: see `gradient-blocked`; jumps: a lower rate"
     ),
     "entropy": Metric(
-        "entropy", "of the policy, nats per token", "falls slowly", "near 0: explores nothing; a lower rate, a higher temperature"
+        "warmstart/entropy",
+        "of the policy, nats per token, over every token of the step; TRL's `entropy` where others than warmstart sample",
+        "falls slowly",
+        "near 0: explores nothing; a lower rate, a higher temperature",
     ),
     "kl": Metric("kl", "distance to the starting policy, nats per token; with `grpo.beta` above 0", "below 1", "raise `grpo.beta`"),
     "completion_tokens": Metric(

@@ -28,6 +28,7 @@ _RENAMED = {
     "reward": "reward",
     "reward_std": "reward_std",
     "entropy": "entropy",
+    "signal/entropy": "entropy",
     "kl": "kl",
     "completions/mean_length": "completion_tokens",
     "completions/clipped_ratio": "truncated_share",

@@ -78,10 +78,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         self._buffered_inputs: list[live_rows.Batch] | None = None
         self._dead_rows: torch.Tensor | None = None
         self.problems = SamplerKeeper()
-        sampling, why_not = (
-            self.signal.sampling,
-            adaptive_sampler.why_not(self, self.signal.outcome is not None),
-        )
+        sampling = self.signal.sampling
+        why_not = adaptive_sampler.why_not(self, self.signal.outcome is not None)
         if sampling is not None and self._allowed("adaptive sampling", True, why_not):
             self.problems = adaptive_sampler.keeper_of(self, sampling)
             self.add_callback(self.problems)
@@ -159,12 +157,11 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
     def _rollouts(self, prompt_ids: list[list[int]], group_size: int) -> list[Decoded]:
         model = self.accelerator.unwrap_model(self.model)
         wanted = self.generation_config
-        is_training = model.training
         distinct = list(dict.fromkeys(map(tuple, prompt_ids)))
         index = {ids: place for place, ids in enumerate(distinct)}
         # A row's place in the whole batch keys its random stream: one process or eight, the same draws.
         first = self.accelerator.process_index * len(prompt_ids)
-        mode = "train" if is_training else "eval"
+        mode = "train" if model.training else "eval"
         draws = [
             stream(
                 wanted.max_new_tokens,
@@ -275,8 +272,13 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             self._record("signal/all_fail_share", signal.all_fail)
             self._record("signal/all_pass_share", signal.all_pass)
             self._record("signal/undecided_share", float(torch.isnan(outcome).float().mean()))
-        tokens = torch.tensor([sum(len(ids) for ids in completion_ids_list)], device=rewards.device)
-        self._record("signal/generated_tokens", float(self.accelerator.gather(tokens).sum()))
+        written = float(sum(len(ids) for ids in completion_ids_list))
+        nats = sum(len(decoded.ids) * decoded.entropy for decoded in self._decoded or ())
+        sums = self.accelerator.gather(torch.tensor([[written, nats]], device=rewards.device)).sum(dim=0)
+        self._record("signal/generated_tokens", float(sums[0]))
+        if self._decoded is not None:
+            # TRL's entropy is the mean of micro-batches of unlike size, and 0 where no row is live.
+            self._record("signal/entropy", float(sums[1] / sums[0]))
 
     def _keep(
         self,
