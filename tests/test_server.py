@@ -147,6 +147,7 @@ def test_a_served_model_is_probed_without_its_weights() -> None:
             settings=ProbeSettings(problems=8, completions=4, temperature=1.0),
         )
     assert found.facts.entropy is None
+    assert "not-a-number" not in [finding["code"] for finding in found.to_dict()["findings"]]
     assert found.facts.rewards_P_K_R.shape == (8, 4, 1)
     assert 0.2 < found.to_dict()["rates"]["strict"]["value"] < 0.8
     assert len({body["seed"] for body in there.asked}) == 32

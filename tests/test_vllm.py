@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,16 @@ from datasets import Dataset
 from warmstart import GRPOTrainer, SignalConfig
 from warmstart.data.synthetic import generate
 from warmstart.errors import TrainingError
-from warmstart.models import add_adapter, load_base, load_tokenizer
+from warmstart.export import Sampling, export_merged
+from warmstart.models import add_adapter, load_base, load_merged, load_tokenizer
+from warmstart.progress import Quiet
+from warmstart.rollouts import generate as complete
+from warmstart.rollouts.server import Server, sample
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter
 from warmstart.training.engine import NUDGE, Written, check_engine, log_probs_of
 from warmstart.training.grpo import prompt_rows
+from warmstart.training.sft import supervise, train_sft
 
 VLLM_PYTHON = os.environ.get("WARMSTART_VLLM_PYTHON")
 pytestmark = pytest.mark.skipif(VLLM_PYTHON is None, reason="needs vLLM in a venv of its own: make test-vllm")
@@ -47,24 +54,21 @@ def _post(url: str, body: dict[str, Any]) -> Any:
         return json.loads(answer.read() or b"null") if "completions" in url else None
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[str]:
-    """The address of a vLLM that serves the tiny base in float32 and takes adapters while it runs."""
+@contextmanager
+def _serving(model: str, folder: Path, *switches: str) -> Iterator[str]:
+    """The address of a vLLM that serves a model in float32 under the name ``tiny``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    log = folder / "server.log"
     options = {
-        "--model": str(resources.files("warmstart") / "tiny_base"),
+        "--model": model,
         "--served-model-name": "tiny",
         "--host": "127.0.0.1",
         "--port": str(port),
         "--dtype": "float32",
         "--max-model-len": "512",
-        "--max-lora-rank": "16",
     }
-    # A prefix cached under the old weights would answer for the new ones: the adapter keeps its name.
-    switches = ["--enable-lora", "--enforce-eager", "--no-enable-prefix-caching"]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [
@@ -72,6 +76,7 @@ def server(tmp_path_factory) -> Iterator[str]:
                 "-m",
                 "vllm.entrypoints.openai.api_server",
                 *(word for pair in options.items() for word in pair),
+                "--enforce-eager",
                 *switches,
             ],
             env=os.environ
@@ -96,6 +101,16 @@ def server(tmp_path_factory) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """The address of a vLLM that serves the tiny base and takes adapters while it runs."""
+    base = str(resources.files("warmstart") / "tiny_base")
+    # A prefix cached under the old weights would answer for the new ones: the adapter keeps its name.
+    switches = ("--enable-lora", "--max-lora-rank", "16", "--no-enable-prefix-caching")
+    with _serving(base, tmp_path_factory.mktemp("vllm"), *switches) as url:
+        yield url
 
 
 def _wait_for(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -218,3 +233,49 @@ def test_the_self_test_names_an_engine_that_keeps_its_weights(server, trainer, p
     stuck = Served(server, trainer.model, tmp_path / "stuck", takes_it=False)
     with pytest.raises(TrainingError, match="does not follow the trainer's weights"):
         check_engine(trainer.model, stuck, prompts)
+
+
+def test_a_probe_asks_the_server_and_says_what_ails_the_base(server) -> None:
+    """The base never writes the format: FIX, exit 3, whoever samples."""
+    command = ["probe", "tiny", "--server", server, "--model", "tiny", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "warmstart", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["findings"][0]["code"]) == ("FIX", "no-format")
+
+
+def test_an_exported_model_is_served_and_writes_the_same_greedy_text_on_64_prompts(tmp_path) -> None:
+    prompter = make_prompter(load_tokenizer("tiny"), tags=DEFAULT_TAGS)
+    questions = [problem.question for problem in generate(64, seed=5, split="eval")]
+    prompts = [prompter.prompt_ids(question) for question in questions]
+    train_sft(
+        add_adapter(load_base("tiny"), rank=8, alpha=16, dropout=0.0, target_modules="all-linear", seed=0),
+        prompter,
+        supervise(prompter, generate(64, seed=0, split="train"), max_tokens=500).rows,
+        folder=tmp_path / "adapter", steps=60, batch_size=8, micro_batch=8, learning_rate=5e-3,
+        warmup_ratio=0.1, gradient_checkpointing=False, seed=0, trl={}, progress=Quiet(), sink=lambda line: None,
+    )  # fmt: skip
+    merged = tmp_path / "merged"
+    export_merged(
+        tmp_path / "adapter",
+        merged,
+        base="tiny",
+        revision=None,
+        prompts=prompts[:16],
+        sampling=Sampling(max_tokens=96),
+    )
+    ours = complete(load_merged(str(merged), None), prompter.tokenizer, prompts, max_tokens=96, batch_size=64)
+    with _serving(str(merged), tmp_path) as url:
+        theirs = sample(
+            Server.at(url, None),
+            [prompter.messages(question) for question in questions],
+            samples=1,
+            temperature=0.0,
+            top_p=1.0,
+            max_tokens=96,
+            seed=0,
+        )
+    assert [group[0].text for group in theirs] == [group[0].text for group in ours]
+    assert sum("</answer>" in group[0].text for group in theirs) > 32, "it has learnt the format"

@@ -121,7 +121,10 @@ def facts_of(
             "top_p": settings.top_p,
             "repetition_penalty": settings.repetition_penalty,
             "entropy": _mean_entropy(groups),
-            "not_finite": sum(not math.isfinite(one.log_prob) for group in groups for one in group),
+            # A server tells neither tokens nor their log-probabilities: that is unknown, not broken.
+            "not_finite": sum(
+                bool(one.ids) and not math.isfinite(one.log_prob) for group in groups for one in group
+            ),
             "given_P_K": [graded.given[at : at + samples] for at in range(0, len(flat_texts), samples)],
             "golds": asked.golds,
             "tags_asked_P": asked.tags_asked_P,
