@@ -32,6 +32,7 @@ from warmstart.report import build_report
 from warmstart.report.page import MAX_BYTES
 from warmstart.report.samples import choose_samples
 from warmstart.report.text import duration, unbroken
+from warmstart.report.writing import tricks_chart
 from warmstart.runs import RunDir
 from warmstart.visible import segments, shortened, tag_names, visible
 
@@ -319,6 +320,21 @@ def test_a_run_in_which_nothing_has_happened_has_a_page(tmp_path) -> None:
     assert "Still to do: data, eval-base, sft, eval-warmup, grpo, eval-grpo." in page.text
     assert "GRPO has recorded no step yet." in page.text
     assert page.charts() == {}
+
+
+def test_signs_of_hacking_have_a_chart_where_seen_and_a_line_where_named() -> None:
+    lines = [{"step": step, "repeated_tags": step / 100, "copied": 0.0} for step in range(1, 41)]
+    named = [
+        {"step": 30, "code": "hacking", "severity": "ill"},
+        {"step": 34, "code": "hacking", "severity": "stop"},
+    ]
+    chart = tricks_chart(lines, [*named, {"step": 2, "code": "few-live", "severity": "ill"}])
+    assert chart is not None
+    assert [trace["name"] for trace in chart.figure["data"]] == ["a tag more than once"]
+    assert [shape["x0"] for shape in chart.figure["layout"]["shapes"]] == [30]
+    assert "reasoning of another problem" in chart.text.split("Never seen: ")[1]
+    assert chart.text.endswith("The watch named it at step 30 (dotted).")
+    assert tricks_chart([line | {"repeated_tags": 0.0} for line in lines], []) is None
 
 
 def test_a_run_that_is_still_training_shows_what_there_is(tmp_path) -> None:

@@ -392,6 +392,7 @@ def test_a_first_answer_full_of_working_is_a_spray_although_the_last_one_is_a_nu
     [
         ("<reasoning>\n...\n</reasoning>\n<answer>\n12\n</answer>", 1.0),
         ("<answer>12</answer>", 1.0),
+        ("</answer>", 1.0),
         ("<reasoning>\n8 + 4\n</reasoning>\n<answer>\n12\n</answer>", 0.0),
         ("12", 0.0),
         ("", 0.0),

@@ -195,7 +195,8 @@ def _show_summary(folder: Any, as_json: bool) -> None:  # noqa: ANN401
         return
     from warmstart.cli.tables import eval_table
 
-    _print(eval_table(facts["eval"]))
+    if any(facts["eval"].values()):
+        _print(eval_table(facts["eval"]))
     typer.echo(headline(facts))
     typer.echo(f"report: {folder.report_path}")
 

@@ -59,7 +59,7 @@ class RolloutStats:
         repeated_tags: Completions that write one of the four tags more than once.
         copied: Completions whose reasoning stands word for word in a completion of another problem, as that
             of an exemplar does that is copied.
-        no_reasoning: Completions with nothing but tags before their answer.
+        no_reasoning: Completions with tags, and nothing but tags before their answer.
     """
 
     step: int
@@ -103,7 +103,7 @@ class RolloutStats:
             counts["several_blocks"] += parsed.answer_blocks > 1
             counts["repeated_tags"] += max(parsed.tag_counts) > 1
             counts["several_numbers"] += any(_is_spray(answer, row["gold"]) for answer in parsed.answers)
-            counts["no_reasoning"] += tags.exact[2] in text and not any(map(str.isalnum, reasoning))
+            counts["no_reasoning"] += max(parsed.tag_counts) > 0 and not any(map(str.isalnum, reasoning))
             counts["runs_on"] += runs_on(text, tags)
             paid = outcome is not None and (row["rewards"].get(outcome) or 0.0) > 0
             counts["paid_wrong"] += (

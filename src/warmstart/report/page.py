@@ -141,6 +141,7 @@ def _training(run: RunDir, summary: Mapping[str, Any], measured: Mapping[str, An
         "moments": [_moment(moment) for moment in moments],
         "heat_maps": [] if log is None else heatmap.heat_maps(log),
         "broken_log": broken,
+        "tricks_chart": writing.tricks_chart(run.read_metrics("writing"), summary.get("events") or []),
         "writing_charts": writing.writing_charts(run.read_metrics("writing")),
         "grpo_charts": charts.grpo_charts(steps["grpo"]),
         "sft_charts": charts.sft_charts(steps["sft"]),

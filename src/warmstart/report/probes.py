@@ -20,7 +20,9 @@ def forecast_chart(probes: Sequence[Mapping[str, Any]]) -> Chart | None:
     known = [probe for probe in probes if probe.get("forecast")]
     if not known:
         return None
-    figure, rows = _figure(known), []
+    # A line at zero says nothing that a sentence does not.
+    alive = [probe for probe in known if any(found["live"] for found in probe["forecast"])] or known[-1:]
+    figure, rows = _figure(alive), []
     for probe in known:
         for found in probe["forecast"]:
             low, high = found["prediction90"]
@@ -40,9 +42,12 @@ def forecast_chart(probes: Sequence[Mapping[str, Any]]) -> Chart | None:
         f"Share of groups that will differ in outcome, by completions per problem. {_sentence(_name(last))}: "
         f"{100 * at['live']:.0f} % of groups of {at['group_size']}. Below {100 * ENOUGH:.0f} % most sampling is wasted."
     )
+    dead = [_name(probe) for probe in known if probe not in alive]
+    if dead:
+        text += f" None is to be expected at any size: {', '.join(dead)}."
     columns = ["probe, group size", "live", "90 % of fresh draws", "how"]
     return Chart(
-        "forecast", "Live groups to expect", text, plain(figure, legend=len(known) > 1), columns, rows
+        "forecast", "Live groups to expect", text, plain(figure, legend=len(alive) > 1), columns, rows
     )
 
 
