@@ -64,9 +64,10 @@ def graded(problem: Problem, given: str) -> Row:
 
 
 def write_log(run: RunDir, steps: int) -> None:
-    """Write a log whose texts are of real length; every third group is dead."""
+    """Write a log whose texts are of real length and all different; every third group is dead."""
     rng = random.Random(0)
     problems = generate(2_000, seed=0, split="train")
+    workings = [problem.rationale or "" for problem in problems]
     right = [graded(problem, problem.gold) for problem in problems]
     wrong = [graded(problem, f"{rng.randrange(10**6)}") for problem in problems]
     for step in range(1, steps + 1):
@@ -76,8 +77,11 @@ def write_log(run: RunDir, steps: int) -> None:
             for sample in range(GROUP_SIZE):
                 row = right[place] if sample < solved else wrong[place]
                 advantage = 0.0 if solved == GROUP_SIZE else rng.gauss(0, 1)
-                at = {"step": step, "group": group, "sample": sample}
-                rows.append({**at, **row, "live": solved < GROUP_SIZE, "advantage": advantage})
+                # Repeated texts would be stored once, and the log a tenth of its size.
+                draft = "\n".join([*rng.choices(workings, k=4), f"Draft {rng.getrandbits(64):x}."])
+                text = row["text"].replace("<reasoning>\n", f"<reasoning>\n{draft}\n", 1)
+                at = {"step": step, "group": group, "sample": sample, "text": text}
+                rows.append({**row, **at, "live": solved < GROUP_SIZE, "advantage": advantage})
         run.write_rollouts(step, rows)
         run.append_metrics(
             {"stage": "grpo", "step": step, "reward": 2.0, "reward_std": 0.5, "live_share": 0.62}
