@@ -25,13 +25,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from warmstart.config import load_recipe, recipe_text
+from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.models import continue_adapter, load_base, load_tokenizer
 from warmstart.pipeline import run as run_recipe
 from warmstart.records import Problem
-from warmstart.rewards import correctness_reward_func, strict_format_reward_func
+from warmstart.rewards.functions import correctness_reward_func, strict_format_reward_func
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import Prompter, make_prompter
+from warmstart.templates.prompter import Prompter, make_prompter
 from warmstart.training.callbacks import quieten
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.signal_config import SignalConfig

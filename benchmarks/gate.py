@@ -23,9 +23,9 @@ from transformers import TrainerCallback
 
 from arms import OUTCOME, Setting, parser, prompter, rows_of, trainer_of, warm_adapter
 from warmstart.data.synthetic import generate
-from warmstart.grading import grade, grade_lenient
+from warmstart.grading.verdicts import grade, grade_lenient
 from warmstart.records import Verdict
-from warmstart.rewards import STAGE_WEIGHTS, reward_functions
+from warmstart.rewards.functions import STAGE_WEIGHTS, reward_functions
 from warmstart.rollouts import generate as complete
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.training.signal_config import SignalConfig

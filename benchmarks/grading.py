@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from headline import Headline
-from warmstart.grading import grade, grade_lenient
-from warmstart.rewards import score
+from warmstart.grading.verdicts import grade, grade_lenient
+from warmstart.rewards.functions import score
 from warmstart.tags import DEFAULT_TAGS, MAX_CHARS, parse
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

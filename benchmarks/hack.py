@@ -18,9 +18,9 @@ from typing import Any
 
 from arms import Setting, parser, rows_of, trainer_of, warm_adapter
 from warmstart.data.synthetic import generate
-from warmstart.grading import grade_lenient
+from warmstart.grading.verdicts import grade_lenient
 from warmstart.records import Verdict
-from warmstart.rewards import correctness_reward_func, strict_format_reward_func
+from warmstart.rewards.functions import correctness_reward_func, strict_format_reward_func
 from warmstart.tags import parse
 from warmstart.training.watch import SignalWatch
 

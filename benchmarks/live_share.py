@@ -21,7 +21,7 @@ from typing import Any
 from arms import OUTCOME, Setting, parser, rows_of, trainer_of, warm_adapter
 from headline import Headline
 from warmstart.data.synthetic import generate
-from warmstart.rewards import correctness_reward_func, strict_format_reward_func
+from warmstart.rewards.functions import correctness_reward_func, strict_format_reward_func
 from warmstart.training.adaptive_sampler import ProblemSampling
 from warmstart.training.signal_config import SignalConfig
 

@@ -26,9 +26,9 @@ from warmstart.data.synthetic import generate
 from warmstart.interrupts import Interrupts
 from warmstart.models import add_adapter, load_tokenizer
 from warmstart.progress import Quiet
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.adaptive_sampler import ProblemSampling
 from warmstart.training.callbacks import Sink
 from warmstart.training.checkpoints import Checkpoints

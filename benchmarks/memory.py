@@ -1,4 +1,4 @@
-"""What training takes, measured on this CPU, beside what `warmstart.memory` says it takes.
+"""What training takes, measured on this CPU, beside what `warmstart.budget.memory` says it takes.
 
     python benchmarks/memory.py            # three random shapes: SFT, SFT with checkpointing, GRPO
     python benchmarks/memory.py --json
@@ -33,9 +33,9 @@ ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 
 def estimated(sizes: dict[str, int], case: str) -> float:
-    """Return the bytes that `warmstart.memory` expects."""
-    from warmstart.memory import Lora, Precision, Rows, sampling_bytes, update_bytes
-    from warmstart.model_shapes import ModelShape
+    """Return the bytes that `warmstart.budget.memory` expects."""
+    from warmstart.budget.memory import Lora, Precision, Rows, sampling_bytes, update_bytes
+    from warmstart.budget.model_shapes import ModelShape
 
     shape = ModelShape(**sizes, head=sizes["hidden"] // sizes["heads"], is_tied=True)
     lora, precision = Lora(RANK, ALL), Precision()
@@ -80,7 +80,7 @@ def _train(sizes: dict[str, int], case: str, *, prompt: int, cap: int) -> None:
     from warmstart.progress import Quiet
     from warmstart.records import Problem
     from warmstart.tags import DEFAULT_TAGS
-    from warmstart.templates import make_prompter
+    from warmstart.templates.prompter import make_prompter
     from warmstart.training.grpo import train_grpo
     from warmstart.training.sft import train_sft
 

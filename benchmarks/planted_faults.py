@@ -25,21 +25,21 @@ import torch
 import trl
 from datasets import Dataset
 
-from warmstart import probing
-from warmstart.config import load_recipe, recipe_text
+from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.data import DataSplits
 from warmstart.data.synthetic import generate
 from warmstart.diagnosis import Finding, diagnose_smoke
 from warmstart.models import add_adapter, continue_adapter, load_base, load_merged, load_tokenizer
 from warmstart.pipeline import run as run_recipe
 from warmstart.pipeline.probing import data_findings
-from warmstart.plumbing import inspect_template
-from warmstart.probing import Probe, ProbeSettings, probe
+from warmstart.probing import probe as probing
+from warmstart.probing.probe import Probe, ProbeSettings, probe
 from warmstart.records import Problem
-from warmstart.rewards import correctness_reward_func, strict_format_reward_func
+from warmstart.rewards.functions import correctness_reward_func, strict_format_reward_func
 from warmstart.rollouts import generate as complete
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
-from warmstart.templates import make_prompter
+from warmstart.templates.plumbing import inspect_template
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.smoke import smoke_step
 from warmstart.training.trainer import GRPOTrainer

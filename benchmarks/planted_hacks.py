@@ -28,14 +28,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from arms import OUTCOME, REWARDS, Reward, Setting, prompter, rows_of, trainer_of
 from warmstart.cli.progress import quiet_libraries
-from warmstart.config import load_recipe
+from warmstart.config.schema import load_recipe
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base
 from warmstart.progress import Quiet
 from warmstart.records import Problem
 from warmstart.report import build_report
-from warmstart.rewards import correctness_reward_func
-from warmstart.runs import RunDir
+from warmstart.rewards.functions import correctness_reward_func
+from warmstart.runs.directory import RunDir
 from warmstart.training.callbacks import Metrics
 from warmstart.training.checks import Checker
 from warmstart.training.sft import train_sft

@@ -22,7 +22,7 @@ import torch
 from planted_faults import Bench, Plant, Rows, answers_of, judge, smoke
 from warmstart.diagnosis import Finding
 from warmstart.models import load_merged, load_tokenizer
-from warmstart.rewards import correctness_reward_func, reward_functions, strict_format_reward_func
+from warmstart.rewards.functions import correctness_reward_func, reward_functions, strict_format_reward_func
 from warmstart.tags import Tags
 
 Paid = Callable[[Any, Any, Any], Any]

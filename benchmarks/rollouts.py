@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from warmstart import rates
 from warmstart.data.synthetic import generate
 from warmstart.records import Problem
-from warmstart.rewards import STAGE_WEIGHTS, score
-from warmstart.runs import EVAL_STAGES, RunDir
+from warmstart.results import rates
+from warmstart.rewards.functions import STAGE_WEIGHTS, score
+from warmstart.runs.directory import EVAL_STAGES, RunDir
 from warmstart.tags import render_target
 
 GROUPS, GROUP_SIZE = 16, 8

@@ -38,9 +38,9 @@ from transformers import TrainerCallback
 
 from arms import OUTCOME, Setting, StepTimes, prompter, rows_of, trainer_of
 from headline import Headline
-from warmstart.config import load_recipe, recipe_text
+from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.data.synthetic import generate as problems_of
-from warmstart.grading import grade
+from warmstart.grading.verdicts import grade
 from warmstart.models import add_adapter, continue_adapter, load_base
 from warmstart.pipeline import run as run_recipe
 from warmstart.records import Problem, Verdict

@@ -6,12 +6,13 @@ import json
 import re
 from unittest.mock import patch
 
-from warmstart import grading, tags
-from warmstart.grading import check_gold, grade, grade_lenient, grade_parsed, read_gold
-from warmstart.numbers import Number, equal, read_number
+from warmstart import tags
+from warmstart.grading import verdicts as grading
+from warmstart.grading.numbers import Number, equal, read_number
+from warmstart.grading.symbolic import Outcome
+from warmstart.grading.verdicts import check_gold, grade, grade_lenient, grade_parsed, read_gold
 from warmstart.records import Verdict
-from warmstart.rewards import TERMS, score
-from warmstart.symbolic import Outcome
+from warmstart.rewards.functions import TERMS, score
 from warmstart.tags import DEFAULT_TAGS, is_blank, parse
 from warmstart.visible import segments, visible
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from warmstart.glossary import METRICS
+from warmstart.results.glossary import METRICS
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 
 _HEAD = """# Metrics
 
-Written by `scripts/build_metrics_page.py` from `src/warmstart/glossary.py`; change it there.
+Written by `scripts/build_metrics_page.py` from `src/warmstart/results/glossary.py`; change it there.
 
 ## Metrics of a training step
 

@@ -125,7 +125,7 @@ def recipe_fields() -> str:
     """Return every field of a recipe: what it may hold, its default, and what it says of itself."""
     from pydantic import BaseModel
 
-    from warmstart.config import Recipe
+    from warmstart.config.schema import Recipe
 
     def below(model: type[BaseModel], prefix: str) -> Iterator[str]:
         sections = {}
@@ -166,7 +166,7 @@ def _kind(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: ANN401, B0
 
 def recipes() -> str:
     """Return a line for each packaged recipe."""
-    from warmstart.config import list_recipes, load_recipe
+    from warmstart.config.schema import list_recipes, load_recipe
 
     lines = [f"| `{name}` | {load_recipe(name).description} |" for name in list_recipes()]
     return "\n".join(["| recipe | |", "|---|---|", *lines])
@@ -207,7 +207,7 @@ def _cell(text: str) -> str:
 
 
 def files_of_a_run() -> str:
-    """Return the table of a run directory that `warmstart.runs` begins with."""
+    """Return the table of a run directory that `warmstart.runs.directory` begins with."""
     return f"```text\n{_indented_block(ast.get_docstring(_tree('runs')) or '')}\n```"
 
 
@@ -244,7 +244,7 @@ def _defined(name: str, module: str) -> ast.ClassDef | ast.FunctionDef | None:
 def _described(name: str, home: str, node: ast.ClassDef | ast.FunctionDef | None) -> str:
     heading = f"## `{name}`\n\n*in `warmstart.{home}`*"
     if node is None:
-        from warmstart import rewards
+        from warmstart.rewards import functions as rewards
 
         term = next(term for term in rewards.TERMS if term.name == name)
         call = f"{name}(prompts, completions, answer, **kwargs) -> list[float | None]"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from warmstart import rates, summary
-from warmstart.runs import EVAL_STAGES, RunDir
+from warmstart.results import rates, summary
+from warmstart.runs.directory import EVAL_STAGES, RunDir
 
 RECIPE = "name: tiny\nseed: 7\nsft:\n  steps: 60\n"
 RESOLVED: dict[str, Any] = {

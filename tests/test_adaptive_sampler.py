@@ -16,7 +16,7 @@ from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.problem_sampling import Posterior
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.adaptive_sampler import AdaptiveSampler, SamplerKeeper, strata_by_length
 from warmstart.training.grpo import prompt_rows
 

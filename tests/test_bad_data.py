@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from warmstart.config import ColumnMap, DataConfig, load_recipe
+from warmstart.config.schema import ColumnMap, DataConfig, load_recipe
 from warmstart.data import load
 from warmstart.data.files import read_rows, to_problems
 from warmstart.errors import DataError

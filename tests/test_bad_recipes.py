@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from warmstart.cli import app
-from warmstart.config import Recipe, load_recipe, recipe_text
+from warmstart.config.schema import Recipe, load_recipe, recipe_text
+from warmstart.config.yaml_loader import NotYaml, load
 from warmstart.errors import ConfigError
-from warmstart.recipe_yaml import NotYaml, load
 
 
 def _is_told(refused: ConfigError, *words: str) -> None:

@@ -5,12 +5,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from warmstart.budget import CONTEXT_GB, SLACK, budget, changed, what_would_fit
+from warmstart.budget.gpus import GPUS, gpu_named
+from warmstart.budget.model_shapes import shape_of
+from warmstart.budget.phases import CONTEXT_GB, SLACK, budget, changed, what_would_fit
 from warmstart.cli import app
-from warmstart.config import list_recipes, load_recipe
+from warmstart.config.schema import list_recipes, load_recipe
 from warmstart.errors import ConfigError
-from warmstart.gpus import GPUS, gpu_named
-from warmstart.model_shapes import shape_of
 
 
 def _budget(name, gpu, *overrides, **lengths):

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from warmstart.cli import app
 from warmstart.cli.painting import Painter
-from warmstart.config import load_recipe, recipe_text, resolved
+from warmstart.config.schema import load_recipe, recipe_text, resolved
 from warmstart.models import load_base, load_tokenizer
 from warmstart.rollouts import generate
 from warmstart.rollouts.streaming import stream_text
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 
 PIECES = [
     "<rea",

@@ -231,8 +231,8 @@ def test_the_program_alone_says_where_to_begin(tmp_path, monkeypatch) -> None:
 
 
 def test_the_program_alone_names_the_runs_in_this_folder_and_how_to_go_on(tmp_path, monkeypatch) -> None:
-    from warmstart.config import load_recipe, resolved
-    from warmstart.runs import RunDir
+    from warmstart.config.schema import load_recipe, resolved
+    from warmstart.runs.directory import RunDir
 
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("tiny", ["seed=3"])

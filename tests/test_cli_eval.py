@@ -11,12 +11,12 @@ from tests.chat_server import chat_server
 from typer.testing import CliRunner
 
 from warmstart.cli import app
-from warmstart.config import load_recipe, resolved
-from warmstart.durable import read_rows
+from warmstart.config.schema import load_recipe, resolved
 from warmstart.errors import ConfigError, ModelError, RunDirError
 from warmstart.models import add_adapter, load_base, model_path
 from warmstart.plan import Plan
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
+from warmstart.runs.durable import read_rows
 
 SMALL = [
     "--set", "eval.problems=2", "--set", "eval.samples=1", "--set", "eval.unseen_problems=0",

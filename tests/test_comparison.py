@@ -11,11 +11,11 @@ from tests.run_directories import completion_row, eval_rows, measure, rows_of, s
 from typer.testing import CliRunner
 
 from warmstart.cli import app
-from warmstart.comparison import compare
-from warmstart.completion_log import COLUMNS, EvalDir
-from warmstart.durable import to_json, write_rows
 from warmstart.errors import RunDirError
-from warmstart.rates import paired_rows, summarise_eval
+from warmstart.results.comparison import compare
+from warmstart.results.rates import paired_rows, summarise_eval
+from warmstart.runs.completion_log import COLUMNS, EvalDir
+from warmstart.runs.durable import to_json, write_rows
 
 
 def run_of(path: Path, rows: list[dict], stage: str = "grpo", **changes) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from warmstart.config import Recipe, list_recipes, load_recipe, recipe_text, resolved
+from warmstart.config.schema import Recipe, list_recipes, load_recipe, recipe_text, resolved
 from warmstart.errors import ConfigError
 from warmstart.trl_fields import GRPO_FIELDS, OWNED, SFT_FIELDS
 

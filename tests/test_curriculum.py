@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmstart.curriculum import DWELL, PATIENCE, RewardPlan
-from warmstart.rewards import STAGE_WEIGHTS
+from warmstart.rewards.functions import STAGE_WEIGHTS
 
 
 def _walk(plan, shares):

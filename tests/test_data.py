@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from warmstart.config import ColumnMap, DataConfig
+from warmstart.config.schema import ColumnMap, DataConfig
 from warmstart.data import files, load
 from warmstart.data.files import read_rows, to_problems
 from warmstart.data.golds import check_golds
 from warmstart.data.gsm8k import to_problem
 from warmstart.data.overlap import find_overlap
 from warmstart.errors import DataError
-from warmstart.grading import check_gold
+from warmstart.grading.verdicts import check_gold
 from warmstart.records import Problem
 
 NATALIA = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether.\n#### 72"

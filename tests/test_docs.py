@@ -18,7 +18,7 @@ import typer
 
 import warmstart
 from warmstart.cli import app
-from warmstart.config import load_recipe
+from warmstart.config.schema import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -12,7 +12,7 @@ from warmstart.errors import TrainingError
 from warmstart.models import add_adapter, load_base, load_tokenizer, train_in_float32
 from warmstart.progress import Quiet
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.dry_step import halved
 from warmstart.training.grpo import longest_prompt, train_grpo
 from warmstart.training.sft import supervise, train_sft

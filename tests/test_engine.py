@@ -18,7 +18,7 @@ from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.rollouts.decoding import decode
 from warmstart.rollouts.sampling import Sampling, stream
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.engine import Written, check_engine, handing_over, nudged
 
 TOKENIZER = load_tokenizer("tiny")

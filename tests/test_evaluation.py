@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from warmstart.completion_log import CompletionLog
-from warmstart.config import load_recipe
-from warmstart.durable import read_rows
+from warmstart.config.schema import load_recipe
 from warmstart.evaluation import InProcess, Wanted, evaluate, grade_row
-from warmstart.grading import grade
+from warmstart.grading.verdicts import grade
 from warmstart.models import load_base
 from warmstart.pipeline import load_prompter, load_splits
 from warmstart.progress import Quiet
 from warmstart.records import Problem, Verdict
 from warmstart.rollouts import Completion
+from warmstart.runs.completion_log import CompletionLog
+from warmstart.runs.durable import read_rows
 from warmstart.tags import DEFAULT_TAGS, Tags
 
 PENS = Problem("p1", "How many pens?", "12", None, "shopping", 2)

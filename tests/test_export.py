@@ -15,7 +15,7 @@ from warmstart.models import add_adapter, load_base, load_tokenizer, merged_weig
 from warmstart.progress import Quiet
 from warmstart.rollouts import generate as complete
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.sft import supervise, train_sft
 
 CAP = 32

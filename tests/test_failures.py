@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from warmstart.durable import append_line, read_lines, replace
 from warmstart.errors import ModelError, RunDirError, TrainingError
 from warmstart.failures import explained, named
-from warmstart.run_lock import held
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
+from warmstart.runs.durable import append_line, read_lines, replace
+from warmstart.runs.lock import held
 
 FULL = Path("/dev/full")
 

@@ -9,15 +9,15 @@ from typer.testing import CliRunner
 from tiny_models import is_base, save_random_model
 from warmstart import pipeline
 from warmstart.cli import app
-from warmstart.config import load_recipe, recipe_text
-from warmstart.families import advice, family_of
+from warmstart.config.families import advice, family_of
+from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.models import load_base, stop_ids
 from warmstart.pipeline import load_prompter, probe_recipe, run
-from warmstart.plumbing import inspect_prompter
 from warmstart.progress import Quiet
 from warmstart.records import Problem
 from warmstart.tags import parse
-from warmstart.turns import open_block, turns
+from warmstart.templates.plumbing import inspect_prompter
+from warmstart.templates.turns import open_block, turns
 
 R1 = "deepseek-r1-distill-qwen-1.5b-gsm8k"
 R1_THINK = "deepseek-r1-distill-qwen-1.5b-think-gsm8k"

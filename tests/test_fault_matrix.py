@@ -23,8 +23,8 @@ import trl
 from safetensors.torch import load_file
 
 from warmstart import cli, pipeline
-from warmstart.run_lock import held
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
+from warmstart.runs.lock import held
 
 pytestmark = pytest.mark.slow
 

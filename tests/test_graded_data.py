@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from warmstart.grading import check_gold, grade, grade_lenient, judge
+from warmstart.grading.symbolic import MatchOptions
+from warmstart.grading.verdicts import check_gold, grade, grade_lenient, judge
 from warmstart.records import Verdict
-from warmstart.rewards import TERMS, score
-from warmstart.symbolic import MatchOptions
+from warmstart.rewards.functions import TERMS, score
 from warmstart.tags import parse, render_target
 
 # Each is explained in docs/grading.md; by line of the file, counted from 0.

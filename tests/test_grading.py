@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart.grading import MAX_ANSWERS, check_gold, grade, grade_lenient, grade_parsed, judge, read_gold
-from warmstart.numbers import Number
+from warmstart.grading.numbers import Number
+from warmstart.grading.verdicts import (
+    MAX_ANSWERS,
+    check_gold,
+    grade,
+    grade_lenient,
+    grade_parsed,
+    judge,
+    read_gold,
+)
 from warmstart.records import Verdict
 from warmstart.tags import DEFAULT_TAGS, MAX_CHARS, Tags, parse
 

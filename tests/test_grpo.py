@@ -5,14 +5,14 @@ import torch
 import trl
 from datasets import Dataset
 
-from warmstart import rewards
 from warmstart.batching import plan_batches
 from warmstart.data.synthetic import generate
 from warmstart.errors import TrainingError
 from warmstart.models import add_adapter, continue_adapter, load_base, load_tokenizer
 from warmstart.progress import Quiet
+from warmstart.rewards import functions as rewards
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.grpo import check_handover, prompt_rows, train_grpo
 from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trainer import GRPOTrainer

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import warmstart
-from warmstart import durable, rollout_log
 from warmstart.cli import app, print_error
 from warmstart.cli.progress import Terminal
 from warmstart.cli.tables import eval_table, show_probe
 from warmstart.errors import DataError
+from warmstart.runs import durable, rollout_log
 from warmstart.visible import visible
 
 STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from warmstart.second_reading import formatted_answer
+from warmstart.grading.second_reading import formatted_answer
 from warmstart.tags import DEFAULT_TAGS, instructions, parse
 
 TASK = Path(__file__).parents[1] / "deploy" / "lm_eval" / "warmstart_gsm8k.yaml"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from warmstart.memory import (
+from warmstart.budget.memory import (
     Lora,
     Precision,
     Rows,
@@ -22,7 +22,7 @@ from warmstart.memory import (
     update_bytes,
     weight_bytes,
 )
-from warmstart.model_shapes import KNOWN, ModelShape
+from warmstart.budget.model_shapes import KNOWN, ModelShape
 from warmstart.models import add_adapter
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

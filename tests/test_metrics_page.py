@@ -6,7 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from warmstart.glossary import METRICS
+from warmstart.results.glossary import METRICS
 from warmstart.training.callbacks import _RENAMED
 from warmstart.training.trackers import our_names
 

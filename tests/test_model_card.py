@@ -8,8 +8,8 @@ import pytest
 import yaml
 from tests.run_directories import finished_run
 
-from warmstart import licences
-from warmstart.model_card import write_cards
+from warmstart.results import licences
+from warmstart.results.model_card import write_cards
 
 
 @pytest.fixture(scope="module")

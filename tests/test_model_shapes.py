@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from warmstart.budget.model_shapes import KNOWN, ModelShape, shape_of
 from warmstart.errors import ModelError
-from warmstart.model_shapes import KNOWN, ModelShape, shape_of
 from warmstart.models import load_base, trainable_parameters
 
 PUBLISHED = {
@@ -63,6 +63,6 @@ def test_a_model_on_the_hub_without_a_network_is_a_sentence() -> None:
 
 
 def test_every_recipe_of_a_real_model_has_a_known_shape() -> None:
-    from warmstart.config import list_recipes, load_recipe
+    from warmstart.config.schema import list_recipes, load_recipe
 
     assert all(isinstance(shape_of(load_recipe(name).model.name), ModelShape) for name in list_recipes())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from warmstart.notation import boxes, canonical, plain
+from warmstart.grading.notation import boxes, canonical, plain
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart.numbers import (
+from warmstart.grading.numbers import (
     IMPOSSIBLE,
     MAX_DIGITS,
     MAX_EXPONENT,

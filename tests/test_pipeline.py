@@ -6,7 +6,7 @@ import pytest
 from tests.tiny_models import save_random_model
 
 from warmstart import pipeline
-from warmstart.config import list_recipes, load_recipe, recipe_text
+from warmstart.config.schema import list_recipes, load_recipe, recipe_text
 from warmstart.errors import RunDirError
 from warmstart.pipeline import run
 from warmstart.progress import Quiet

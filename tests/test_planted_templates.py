@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from warmstart.cli import app
 from warmstart.data.synthetic import generate
 from warmstart.errors import ModelError
-from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.records import Problem
 from warmstart.tags import DEFAULT_TAGS, Tags
-from warmstart.templates import make_prompter
-from warmstart.turns import answered, rendered, turns
+from warmstart.templates.plumbing import inspect_prompter, inspect_template
+from warmstart.templates.prompter import make_prompter
+from warmstart.templates.turns import answered, rendered, turns
 
 QWEN, QWEN3 = "qwen2.5-0.5b-instruct", "qwen3-0.6b"
 R1, R1_THINK = "deepseek-r1-distill-qwen", "deepseek-r1-distill-qwen-think"

@@ -7,10 +7,10 @@ from transformers import AutoTokenizer
 
 from warmstart.data.synthetic import generate
 from warmstart.models import load_tokenizer
-from warmstart.plumbing import inspect_prompter, inspect_template
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
-from warmstart.templates import make_prompter
-from warmstart.turns import opens_thinking
+from warmstart.templates.plumbing import inspect_prompter, inspect_template
+from warmstart.templates.prompter import make_prompter
+from warmstart.templates.turns import opens_thinking
 
 R1 = ["template-drops-reasoning", "template-ignores-system", "double-bos"]
 EXPECTED = {

@@ -16,10 +16,10 @@ from warmstart.data import DataSplits
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.pipeline.probing import data_findings
-from warmstart.probing import ProbeSettings
-from warmstart.rewards import correctness_reward_func, reward_functions, strict_format_reward_func
+from warmstart.probing.probe import ProbeSettings
+from warmstart.rewards.functions import correctness_reward_func, reward_functions, strict_format_reward_func
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.grpo import prompt_rows
 
 SMALL = ProbeSettings(problems=24, completions=4, cap=112, batch_size=96)

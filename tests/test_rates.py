@@ -7,7 +7,7 @@ import pytest
 from tests.run_directories import completion_row, eval_rows, rows_of
 
 from warmstart import estimates
-from warmstart.rates import gain_rows, paired_rows, summarise_eval
+from warmstart.results.rates import gain_rows, paired_rows, summarise_eval
 
 
 def test_greedy_and_sampled_rates_are_those_of_their_rows() -> None:

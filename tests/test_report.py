@@ -33,7 +33,7 @@ from warmstart.report.page import MAX_BYTES
 from warmstart.report.samples import choose_samples
 from warmstart.report.text import duration, unbroken
 from warmstart.report.writing import tricks_chart
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 from warmstart.visible import segments, shortened, tag_names, visible
 
 HOSTILE = (

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from tests.run_directories import completion_row, finished_run, measure, rollout_row, start
 
-from warmstart import summary
 from warmstart.report import build_report
-from warmstart.runs import RunDir
+from warmstart.results import summary
+from warmstart.runs.directory import RunDir
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (make install)")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

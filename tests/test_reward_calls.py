@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 
-from warmstart.reward_calls import call_rewards
+from warmstart.probing.reward_calls import call_rewards
 
 ROWS = [{"prompt": "1 + 1?", "answer": "2"}, {"prompt": "2 + 2?", "answer": "4"}]
 TEXTS = ["2", "five"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from warmstart.errors import TrainingError
-from warmstart.reward_process import CallFault
+from warmstart.rewards.process import CallFault
 from warmstart.training.reward_faults import RewardFaults
 
 STRANGE = CallFault("brevity", "raises", "ValueError: strange row (line 5)", (1,))
@@ -68,8 +68,8 @@ from transformers import TrainerCallback
 from warmstart.data.synthetic import generate
 from warmstart.errors import WarmstartError
 from warmstart.models import add_adapter, load_base, load_tokenizer
-from warmstart.reward_files import RewardFile
-from warmstart.reward_process import ProcessReward
+from warmstart.rewards.files import RewardFile
+from warmstart.rewards.process import ProcessReward
 from warmstart.rewards import correctness_reward_func
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates import make_prompter

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from warmstart.config import load_recipe
+from warmstart.config.schema import load_recipe
 from warmstart.errors import ConfigError, GraderError
-from warmstart.reward_calls import call_rewards
-from warmstart.reward_files import RewardFile, reward_file
-from warmstart.reward_process import ProcessReward
+from warmstart.probing.reward_calls import call_rewards
+from warmstart.rewards.files import RewardFile, reward_file
+from warmstart.rewards.process import ProcessReward
 
 SOURCE = """
 import itertools, math, os, re, time

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart import rewards
-from warmstart.grading import default_pool
-from warmstart.rewards import STAGE_WEIGHTS, TERMS, RewardTerm, completion_text, reward_functions, score
-from warmstart.symbolic import Outcome
+from warmstart.grading.symbolic import Outcome
+from warmstart.grading.verdicts import default_pool
+from warmstart.rewards import functions as rewards
+from warmstart.rewards.functions import (
+    STAGE_WEIGHTS,
+    TERMS,
+    RewardTerm,
+    completion_text,
+    reward_functions,
+    score,
+)
 from warmstart.tags import DEFAULT_TAGS, Tags, instructions, parse, render_target
 
 NAMES = [

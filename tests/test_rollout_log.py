@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from tests.run_directories import rollout_row, rollout_rows, start
 
-from warmstart import rollout_log
 from warmstart.errors import ConfigError, RunDirError
 from warmstart.records import Verdict
-from warmstart.rollout_log import Filters, parse_steps, rows_of, select
+from warmstart.runs import rollout_log
+from warmstart.runs.rollout_log import Filters, parse_steps, rows_of, select
 
 DEAD = {"live": False, "advantage": 0.0, "reward": 2.5}
 

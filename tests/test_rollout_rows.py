@@ -9,15 +9,15 @@ import pytest
 from datasets import Dataset
 from tests.run_directories import start
 
-from warmstart import rewards
 from warmstart.curriculum import RewardPlan
 from warmstart.data.synthetic import generate
-from warmstart.grading import grade
+from warmstart.grading.verdicts import grade
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.records import Verdict
-from warmstart.rollout_log import COLUMNS
+from warmstart.rewards import functions as rewards
+from warmstart.runs.rollout_log import COLUMNS
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.callbacks import metrics_line
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.rollout_rows import scored, verdict, written

@@ -7,7 +7,7 @@ from warmstart.data.synthetic import generate as problems
 from warmstart.models import load_base, load_tokenizer
 from warmstart.rollouts import generate
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 
 
 @pytest.fixture(scope="module")

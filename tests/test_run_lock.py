@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from warmstart.errors import RunDirError
-from warmstart.run_lock import NAME, held
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
+from warmstart.runs.lock import NAME, held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from warmstart.run_lock import held
+from warmstart.runs.lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.run_directories import RECIPE, RESOLVED, completion_row, rollout_rows, start
 
-from warmstart import durable
 from warmstart.errors import RunDirError
-from warmstart.runs import RunDir
+from warmstart.runs import durable
+from warmstart.runs.directory import RunDir
 
 
 def test_a_new_run_keeps_the_recipe_and_every_setting(tmp_path) -> None:

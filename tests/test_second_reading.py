@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart.grading import grade
+from warmstart.grading.second_reading import formatted_answer, read_again, same_answer
+from warmstart.grading.verdicts import grade
 from warmstart.records import Verdict
-from warmstart.second_reading import formatted_answer, read_again, same_answer
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
 
 PIECES = st.sampled_from(

@@ -9,9 +9,9 @@ from tests.chat_server import chat_server, completion
 
 from warmstart.errors import ConfigError, ModelError
 from warmstart.evaluation import Served, Wanted, evaluate
-from warmstart.probing import ProbeSettings, probe
+from warmstart.probing.probe import ProbeSettings, probe
 from warmstart.records import Problem
-from warmstart.rewards import correctness_reward_func
+from warmstart.rewards.functions import correctness_reward_func
 from warmstart.rollouts import server as servers
 from warmstart.rollouts.server import Server
 from warmstart.tags import DEFAULT_TAGS

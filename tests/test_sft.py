@@ -10,7 +10,7 @@ from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.progress import Quiet
 from warmstart.records import Problem
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.sft import check_rows, show_example, supervise, train_sft
 
 PENS = Problem("p1", "Ana has 3 boxes of 4 pens. How many pens?", "12", "There are 3*4=12 pens.")

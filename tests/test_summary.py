@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests.run_directories import completion_row, finished_run, grpo_metrics, measure, rows_of, start
 
-from warmstart.rates import summarise_eval
-from warmstart.summary import build_summary, describe_points, eval_line, headline
+from warmstart.results.rates import summarise_eval
+from warmstart.results.summary import build_summary, describe_points, eval_line, headline
 
 
 def test_an_evaluation_in_which_nothing_could_be_told_has_no_rate() -> None:

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from warmstart import symbolic
-from warmstart.grading import check_gold, grade, grade_lenient
+from warmstart.grading import symbolic
+from warmstart.grading.symbolic import MAX_CHARS, MatchOptions, Outcome, SymbolicPool
+from warmstart.grading.verdicts import check_gold, grade, grade_lenient
 from warmstart.records import Verdict
-from warmstart.symbolic import MAX_CHARS, MatchOptions, Outcome, SymbolicPool
 from warmstart.tags import DEFAULT_TAGS
 
 # Sympy computes this for ever when it is compared with a number.
@@ -199,7 +199,7 @@ def test_the_worker_imports_nothing_of_warmstart():
 
 LIMITS = """
 import os, sys
-from warmstart.symbolic_worker import limit_cpu, limit_process
+from warmstart.grading.symbolic_worker import limit_cpu, limit_process
 limit_process()
 try:
     bytearray(3 * 2**30)

@@ -5,8 +5,8 @@ from transformers import AutoTokenizer
 
 from warmstart.errors import ModelError
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
-from warmstart.turns import opens_thinking
+from warmstart.templates.prompter import make_prompter
+from warmstart.templates.turns import opens_thinking
 
 FAMILIES = [
     "qwen2.5-0.5b-instruct",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from warmstart.config import load_recipe
+from warmstart.config.schema import load_recipe
 from warmstart.evaluation import InProcess, Wanted, evaluate, grade_row
 from warmstart.models import load_base, model_path
 from warmstart.pipeline import load_prompter, load_splits

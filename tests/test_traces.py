@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart.grading import grade
+from warmstart.grading.verdicts import grade
 from warmstart.records import Verdict
 from warmstart.tags import DEFAULT_TAGS, render_target
 from warmstart.traces import worked_part

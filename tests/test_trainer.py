@@ -14,7 +14,7 @@ from warmstart.curriculum import RewardPlan
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.live_rows import dead_rows
 from warmstart.training.plan_keeper import PlanKeeper

@@ -31,7 +31,7 @@ from warmstart.progress import Quiet
 from warmstart.rollouts import generate as complete
 from warmstart.rollouts.server import Server, sample
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.engine import NUDGE, Written, check_engine, log_probs_of
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.sft import supervise, train_sft

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from warmstart import pipeline
-from warmstart.config import load_recipe, recipe_text
+from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.errors import HopelessError
 from warmstart.pipeline import run
 from warmstart.pipeline.warming import self_traces
 from warmstart.progress import Quiet
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 
 SMALL = [
     "eval.problems=16",

@@ -11,9 +11,9 @@ from transformers import TrainerControl, TrainerState
 from warmstart import SignalWatch
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
-from warmstart.rewards import correctness_reward_func, strict_format_reward_func
+from warmstart.rewards.functions import correctness_reward_func, strict_format_reward_func
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import Prompter, make_prompter
+from warmstart.templates.prompter import Prompter, make_prompter
 from warmstart.training.checks import Check, Checker
 
 GOOD = DEFAULT_TAGS.wrap("2 + 2 = 4.", "4")

@@ -23,13 +23,13 @@ from pathlib import Path
 import torch
 from shapes import LORA, RANK, SIZES, free, model_shape, name_of, peak_gb, random_model
 
-from warmstart.durations import update_seconds
-from warmstart.gpus import gpu_here
-from warmstart.memory import Precision, Rows, update_bytes
+from warmstart.budget.durations import update_seconds
+from warmstart.budget.gpus import gpu_here
+from warmstart.budget.memory import Precision, Rows, update_bytes
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.progress import Quiet
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training import sft
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from warmstart.budget import ALL_LINEAR
-from warmstart.memory import Lora
-from warmstart.model_shapes import ModelShape
+from warmstart.budget.memory import Lora
+from warmstart.budget.model_shapes import ModelShape
+from warmstart.budget.phases import ALL_LINEAR
 
 RANK = 16
 LORA = Lora(RANK, ALL_LINEAR)

@@ -30,9 +30,9 @@ from peft import LoraConfig
 from shapes import LORA, RANK, SIZES, free, model_shape, name_of, peak_gb, random_model
 from transformers import TrainerCallback
 
-from warmstart.durations import sampling_seconds, update_seconds
-from warmstart.gpus import gpu_here
-from warmstart.memory import Precision, Rows, sampling_bytes, update_bytes
+from warmstart.budget.durations import sampling_seconds, update_seconds
+from warmstart.budget.gpus import gpu_here
+from warmstart.budget.memory import Precision, Rows, sampling_bytes, update_bytes
 from warmstart.models import load_tokenizer
 from warmstart.rollouts import graphed
 from warmstart.training.callbacks import quieten

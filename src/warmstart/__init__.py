@@ -10,25 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from warmstart.config import Recipe as Recipe
-    from warmstart.config import load_recipe as load_recipe
-    from warmstart.grading import Grade as Grade
-    from warmstart.grading import grade as grade
-    from warmstart.grading import grade_lenient as grade_lenient
+    from warmstart.config.schema import Recipe as Recipe
+    from warmstart.config.schema import load_recipe as load_recipe
+    from warmstart.grading.verdicts import Grade as Grade
+    from warmstart.grading.verdicts import grade as grade
+    from warmstart.grading.verdicts import grade_lenient as grade_lenient
     from warmstart.pipeline import run as run
-    from warmstart.probing import Probe as Probe
-    from warmstart.probing import ProbeSettings as ProbeSettings
-    from warmstart.probing import probe as probe
+    from warmstart.probing.probe import Probe as Probe
+    from warmstart.probing.probe import probe as probe
+    from warmstart.probing.settings import ProbeSettings as ProbeSettings
     from warmstart.records import Problem as Problem
     from warmstart.records import Verdict as Verdict
     from warmstart.report import build_report as build_report
-    from warmstart.rewards import correctness_reward_func as correctness_reward_func
-    from warmstart.rewards import easy_reward_func as easy_reward_func
-    from warmstart.rewards import int_reward_func as int_reward_func
-    from warmstart.rewards import reward_functions as reward_functions
-    from warmstart.rewards import soft_format_reward_func as soft_format_reward_func
-    from warmstart.rewards import strict_format_reward_func as strict_format_reward_func
-    from warmstart.rewards import xmlcount_reward_func as xmlcount_reward_func
+    from warmstart.rewards.functions import correctness_reward_func as correctness_reward_func
+    from warmstart.rewards.functions import easy_reward_func as easy_reward_func
+    from warmstart.rewards.functions import int_reward_func as int_reward_func
+    from warmstart.rewards.functions import reward_functions as reward_functions
+    from warmstart.rewards.functions import soft_format_reward_func as soft_format_reward_func
+    from warmstart.rewards.functions import strict_format_reward_func as strict_format_reward_func
+    from warmstart.rewards.functions import xmlcount_reward_func as xmlcount_reward_func
     from warmstart.tags import Parsed as Parsed
     from warmstart.tags import Tags as Tags
     from warmstart.tags import parse as parse
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "config": ("Recipe", "load_recipe"),
-    "grading": ("Grade", "grade", "grade_lenient"),
+    "config.schema": ("Recipe", "load_recipe"),
+    "grading.verdicts": ("Grade", "grade", "grade_lenient"),
     "pipeline": ("run",),
-    "probing": ("Probe", "ProbeSettings", "probe"),
+    "probing.probe": ("Probe", "probe"),
+    "probing.settings": ("ProbeSettings",),
     "records": ("Problem", "Verdict"),
     "report": ("build_report",),
-    "rewards": (
+    "rewards.functions": (
         "correctness_reward_func",
         "easy_reward_func",
         "int_reward_func",

@@ -15,7 +15,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from warmstart.rewards import STAGE_WEIGHTS
+from warmstart.rewards.functions import STAGE_WEIGHTS
 
 Stage = Literal["shape", "format", "solve"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

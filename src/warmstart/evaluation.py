@@ -9,15 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from warmstart import ranks
-from warmstart.completion_log import CompletionLog
-from warmstart.grading import grade, grade_lenient
+from warmstart.grading.second_reading import read_again
+from warmstart.grading.verdicts import grade, grade_lenient
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem, Verdict
 from warmstart.rollouts import Completion, generate
 from warmstart.rollouts.server import AT_ONCE, Server, sample
-from warmstart.second_reading import read_again
+from warmstart.runs.completion_log import CompletionLog
 from warmstart.tags import Tags
-from warmstart.templates import Prompter, Role, conversation
+from warmstart.templates.prompter import Prompter, Role, conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

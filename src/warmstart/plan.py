@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from warmstart.diagnosis import Finding
 
 if TYPE_CHECKING:
-    from warmstart.config import Recipe
+    from warmstart.config.schema import Recipe
 
 PromptCure = Literal["plain", "exemplar", "prefill"]
 WarmStart = Literal["none", "self-warm-start", "gold-warm-start"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from warmstart.extraction import statement_start
-from warmstart.grading import grade_lenient
+from warmstart.grading.extraction import statement_start
+from warmstart.grading.verdicts import grade_lenient
 from warmstart.records import Verdict
 from warmstart.tags import DEFAULT_TAGS, Tags, has_word, parse
 

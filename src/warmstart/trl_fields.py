@@ -292,7 +292,7 @@ def refuse(problems: Iterable[str]) -> None:
     """Pass if there are no problems.
 
     Raises:
-        ValueError: With one line per problem; `warmstart.config` takes them apart again.
+        ValueError: With one line per problem; `warmstart.config.schema` takes them apart again.
     """
     if lines := "\n".join(problems):
         raise ValueError(lines)

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from warmstart import GRPOTrainer, SignalConfig
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
-from warmstart.rewards import correctness_reward_func, easy_reward_func
+from warmstart.rewards.functions import correctness_reward_func, easy_reward_func
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.grpo import prompt_rows
 
 

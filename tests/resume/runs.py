@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from warmstart.durable import read_lines
-from warmstart.runs import EVAL_STAGES, RunDir
+from warmstart.runs.directory import EVAL_STAGES, RunDir
+from warmstart.runs.durable import read_lines
 
 RECIPE = [
     "data.train_problems=160",
@@ -159,7 +159,7 @@ def _run(folder: Path, signalled: Signal | None, changes: Sequence[str]) -> None
         import torch
 
         from warmstart.cli.progress import Terminal, quiet_libraries
-        from warmstart.config import load_recipe, recipe_text
+        from warmstart.config.schema import load_recipe, recipe_text
         from warmstart.pipeline import run
 
         torch.set_num_threads(1)

@@ -10,11 +10,11 @@ import sys
 import pytest
 from tests.run_directories import rollout_rows
 
-from warmstart import durable, rollout_files, rollout_log
-from warmstart.changes import changes_of, changes_of_texts, shown_changes
 from warmstart.interrupts import TERMINATED, Interrupts
 from warmstart.rollouts.journal import Journal
-from warmstart.runs import RunDir
+from warmstart.runs import durable, rollout_files, rollout_log
+from warmstart.runs.changes import changes_of, changes_of_texts, shown_changes
+from warmstart.runs.directory import RunDir
 
 
 @pytest.fixture

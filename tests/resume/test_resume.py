@@ -21,12 +21,12 @@ from tests.resume.runs import (
     start,
 )
 
-from warmstart.config import load_recipe, recipe_text
-from warmstart.durable import read_lines
+from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.errors import RunDirError
 from warmstart.interrupts import TERMINATED
 from warmstart.pipeline import run
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
+from warmstart.runs.durable import read_lines
 
 
 @pytest.fixture(scope="module")

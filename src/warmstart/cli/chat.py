@@ -50,7 +50,7 @@ def chat(
     Ctrl-D ends.
     """
     from warmstart.cli.progress import quiet_libraries
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
 
     run = RunDir.open(folder)
     quiet_libraries()
@@ -96,7 +96,7 @@ def _answer(model: Conversation, question: str, gold: str, *, temperature: float
 
 
 def _verdict(model: Conversation, text: str, gold: str) -> Iterator[str]:
-    from warmstart.grading import grade
+    from warmstart.grading.verdicts import grade
     from warmstart.tags import parse
 
     parsed = parse(text, model.tags)

@@ -10,7 +10,7 @@ from warmstart.cli.options import Json, Recipe, Set, echo_json, example
 from warmstart.visible import visible
 
 if TYPE_CHECKING:
-    from warmstart.config import Recipe as RecipeValue
+    from warmstart.config.schema import Recipe as RecipeValue
 
 
 def register(app: typer.Typer) -> None:
@@ -30,8 +30,8 @@ def check(
     json: Json = False,
 ) -> None:
     """Check a recipe without loading a model or data, and show the numbers that follow from it."""
-    from warmstart.config import load_recipe
-    from warmstart.families import advice
+    from warmstart.config.families import advice
+    from warmstart.config.schema import load_recipe
 
     loaded = load_recipe(recipe, set_ or [])
     facts = derived(loaded)
@@ -57,8 +57,8 @@ def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -
     """Say what the tokenizer does against the format, what is repaired, and what is left."""
     from warmstart.models import load_tokenizer
     from warmstart.pipeline import load_prompter
-    from warmstart.plumbing import inspect_prompter, inspect_template
     from warmstart.records import Problem
+    from warmstart.templates.plumbing import inspect_prompter, inspect_template
 
     raw = load_tokenizer(recipe.model.name, revision=recipe.model.revision)
     before = inspect_template(raw, recipe.prompt.tags)

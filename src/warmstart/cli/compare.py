@@ -28,7 +28,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Show runs side by side: results, paired tests against the first one, what their settings differ in."""
-    from warmstart.comparison import compare as compare_runs
+    from warmstart.results.comparison import compare as compare_runs
 
     found = compare_runs(runs)
     if html is not None:
@@ -47,7 +47,7 @@ def _show(found: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     from warmstart.cli.tables import eval_table
-    from warmstart.summary import describe_gain
+    from warmstart.results.summary import describe_gain
 
     console = Console(highlight=False)
     console.print(eval_table({run["label"]: run["eval"] for run in found["runs"]}))
@@ -72,7 +72,7 @@ def _tests(found: Mapping[str, Any]) -> Any:  # noqa: ANN401
     from rich.table import Table
 
     from warmstart.estimates import describe_p
-    from warmstart.summary import describe_points
+    from warmstart.results.summary import describe_points
 
     table = Table(title=f"against {escape(found['runs'][0]['label'])}", title_justify="left")
     for column in ("", "completions", "measure", "n", "difference", "p", "adjusted (Holm)"):

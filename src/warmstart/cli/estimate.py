@@ -9,7 +9,7 @@ import typer
 from warmstart.cli.options import Json, Recipe, Set, echo_json, example
 
 if TYPE_CHECKING:
-    from warmstart.budget import Budget
+    from warmstart.budget.phases import Budget
 
 _TIMES = "upper bounds, from data sheets and one measured H200: every completion as long as its cap or --mean-tokens"
 
@@ -43,10 +43,10 @@ def estimate(
 
     Exits 0 if it fits, 3 if it fits with other settings, 4 if it does not.
     """
-    from warmstart.budget import budget, what_would_fit
-    from warmstart.config import load_recipe
-    from warmstart.gpus import GPUS, gpu_here, gpu_named
-    from warmstart.model_shapes import shape_of
+    from warmstart.budget.gpus import GPUS, gpu_here, gpu_named
+    from warmstart.budget.model_shapes import shape_of
+    from warmstart.budget.phases import budget, what_would_fit
+    from warmstart.config.schema import load_recipe
 
     loaded = load_recipe(recipe, set_ or [])
     shape = shape_of(loaded.model.name, revision=loaded.model.revision)

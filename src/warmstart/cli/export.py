@@ -10,7 +10,7 @@ import typer
 from warmstart.cli.options import Json, echo_json, example
 
 if TYPE_CHECKING:
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Stage = Annotated[
@@ -46,7 +46,7 @@ def export(
     it is the same model.
     """
     from warmstart.cli.progress import quiet_libraries
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
 
     run = RunDir.open(folder)
     adapter = run.adapter(stage)
@@ -88,7 +88,7 @@ def push(
 
 
 def _source(folder: Path, stage: str) -> Path:
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
 
     if (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
         return folder

@@ -28,7 +28,7 @@ def score(
     json: Json = False,
 ) -> None:
     """Grade a file of completions: verdict, lenient verdict, format and six rewards of each."""
-    from warmstart.rewards import score as score_one
+    from warmstart.rewards.functions import score as score_one
 
     verdicts: Counter[str] = Counter()
     lenient: Counter[str] = Counter()
@@ -85,7 +85,7 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say in words what the grader sees in one completion, and where it misses the format."""
-    from warmstart.rewards import score as score_one
+    from warmstart.rewards.functions import score as score_one
     from warmstart.visible import visible
 
     completion = sys.stdin.buffer.read().decode(errors="replace") if text == "-" else text

@@ -11,7 +11,7 @@ import typer
 
 def recipe_names(incomplete: str) -> list[str]:
     """Return the packaged recipes that begin with what was typed, for the shell's completion."""
-    from warmstart.config import list_recipes
+    from warmstart.config.schema import list_recipes
 
     return [name for name in list_recipes() if name.startswith(incomplete)]
 

@@ -30,7 +30,7 @@ def recipes(context: typer.Context, json: Json = False) -> None:
     """List the packaged recipes."""
     if context.invoked_subcommand is not None:
         return
-    from warmstart.config import list_recipes, load_recipe
+    from warmstart.config.schema import list_recipes, load_recipe
 
     found = {name: load_recipe(name).description for name in list_recipes()}
     if json:
@@ -43,7 +43,7 @@ def recipes(context: typer.Context, json: Json = False) -> None:
 
 def show(name: Name, json: Json = False) -> None:
     """Print a recipe; as JSON with every default filled in."""
-    from warmstart.config import load_recipe, recipe_text, resolved
+    from warmstart.config.schema import load_recipe, recipe_text, resolved
 
     if json:
         echo_json(resolved(load_recipe(name)))
@@ -56,7 +56,7 @@ def copy(
     to: Annotated[Path | None, typer.Argument(help="By default NAME.yaml here.", show_default=False)] = None,
 ) -> None:
     """Copy a recipe into a file of your own."""
-    from warmstart.config import recipe_text
+    from warmstart.config.schema import recipe_text
 
     target = to or Path(f"{name}.yaml")
     if target.exists():

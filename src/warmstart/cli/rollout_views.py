@@ -17,7 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from warmstart.rollout_log import Selection, rows_of
+from warmstart.runs.rollout_log import Selection, rows_of
 from warmstart.visible import segments, shortened, visible
 
 _PANEL = 56

@@ -12,7 +12,7 @@ from warmstart.cli.options import echo_json, example
 from warmstart.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
-    from warmstart.rollout_log import Filters, Selection
+    from warmstart.runs.rollout_log import Filters, Selection
 
 _ROWS, _GROUPS = 20, 4
 """Shown on a screen when no limit is given."""
@@ -60,8 +60,8 @@ def rollouts(
 
     Several filters must all be met.
     """
-    from warmstart.rollout_log import SORT_KEYS, rows_of, select
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
+    from warmstart.runs.rollout_log import SORT_KEYS, rows_of, select
 
     filters = _filters(step, problem, live, dead, verdict, wrong_but_strict, stage)
     _choice("--sort", sort, SORT_KEYS)
@@ -102,7 +102,7 @@ def _filters(
 ) -> Filters:
     from warmstart.curriculum import STAGES
     from warmstart.records import Verdict
-    from warmstart.rollout_log import Filters, parse_steps
+    from warmstart.runs.rollout_log import Filters, parse_steps
 
     if live and dead:
         raise ConfigError("--live and --dead leave nothing", "leave one of them out")
@@ -153,7 +153,7 @@ def _tables(found: Selection, groups: bool, limit: int | None) -> Iterator[Any]:
 
 def _export(path: Path, tables: Iterator[Any]) -> int:
     """Write the completions and return how many they were."""
-    from warmstart.rollout_log import write_jsonl, write_parquet
+    from warmstart.runs.rollout_log import write_jsonl, write_parquet
 
     write = write_jsonl if path.suffix == ".jsonl" else write_parquet
     try:

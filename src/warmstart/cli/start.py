@@ -37,7 +37,7 @@ def _run_folders(here: Path) -> list[Path]:
 def _run(folder: Path) -> tuple[str, str] | None:
     """Return the command that goes on with a run and where the run stands; None if it cannot be read."""
     from warmstart.errors import RunDirError
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
 
     run = RunDir.open(folder)
     try:

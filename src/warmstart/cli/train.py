@@ -144,7 +144,7 @@ def report(
 ) -> None:
     """Write summary.json and report.html again from a run directory."""
     from warmstart.report import conclude
-    from warmstart.runs import RunDir
+    from warmstart.runs.directory import RunDir
 
     opened = RunDir.open(folder)
     conclude(opened)
@@ -180,14 +180,14 @@ def _run(
 
 def _loaded(recipe: str, overrides: list[str] | None) -> tuple[Any, str]:
     """Return the recipe and its text; of several processes the first one reads them, for all."""
-    from warmstart.config import load_recipe, recipe_text
+    from warmstart.config.schema import load_recipe, recipe_text
 
     ranks.join()
     return ranks.from_main(lambda: (load_recipe(recipe, overrides or []), recipe_text(recipe)))
 
 
 def _show_summary(folder: Any, as_json: bool) -> None:  # noqa: ANN401
-    from warmstart.summary import headline
+    from warmstart.results.summary import headline
 
     facts = folder.read_json(folder.summary_path)
     if as_json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from random import Random
 
-from warmstart.config import ColumnMap, DataConfig
+from warmstart.config.schema import ColumnMap, DataConfig
 from warmstart.data import files, synthetic
 from warmstart.data.golds import check_golds
 from warmstart.errors import DataError

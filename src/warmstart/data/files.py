@@ -10,9 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from warmstart.config import ColumnMap, DataConfig
+from warmstart.config.schema import ColumnMap, DataConfig
 from warmstart.errors import DataError
-from warmstart.notation import boxes
+from warmstart.grading.notation import boxes
 from warmstart.records import Problem
 
 _KINDS = (".jsonl", ".json", ".csv", ".parquet")

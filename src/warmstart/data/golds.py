@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from warmstart.errors import DataError
-from warmstart.grading import check_gold
+from warmstart.grading.verdicts import check_gold
 from warmstart.records import Problem
 
 _SHOWN = 10

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from warmstart.config import DataConfig
+from warmstart.config.schema import DataConfig
 from warmstart.data import files, hub
 from warmstart.errors import DataError
 from warmstart.records import Problem

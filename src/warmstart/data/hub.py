@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from warmstart.config import DataConfig
+from warmstart.config.schema import DataConfig
 from warmstart.data import files
 from warmstart.errors import DataError
 from warmstart.records import Problem

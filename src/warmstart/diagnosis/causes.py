@@ -30,6 +30,6 @@ FOUND_BY: dict[str, str] = dict.fromkeys(
         "end-missing",
         "end-token-differs",
     ),
-    "warmstart.plumbing",
+    "warmstart.templates.plumbing",
 )
 """The causes that no rule of this package looks for, with the module whose facts show them."""

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from warmstart import estimates
 from warmstart.diagnosis.texts import runs_on
 from warmstart.estimates import Rate
-from warmstart.notation import canonical
+from warmstart.grading.notation import canonical
 from warmstart.tags import DEFAULT_TAGS, Tags
 
 Array = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from warmstart.diagnosis.texts import runs_on
 from warmstart.estimates import Rate
-from warmstart.grading import grade_lenient
-from warmstart.numbers import Number, read_number
+from warmstart.grading.numbers import Number, read_number
+from warmstart.grading.verdicts import grade_lenient
 from warmstart.records import Verdict
 from warmstart.tags import DEFAULT_TAGS, Tags, parse
 

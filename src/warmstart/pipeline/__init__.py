@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmstart import environment, failures, ranks, run_lock, symbolic
-from warmstart.changes import Changes, changes_of, changes_of_texts, shown_changes
-from warmstart.config import Recipe, resolved
+from warmstart import environment, failures, ranks
+from warmstart.config.schema import Recipe, resolved
 from warmstart.data import DataSplits
 from warmstart.errors import HopelessError, RunDirError
+from warmstart.grading import symbolic
 from warmstart.pipeline.contamination import look_for_overlap
 from warmstart.pipeline.context import Run, digest_of, load_prompter, load_splits
 from warmstart.pipeline.evaluating import Subject, evaluate_model, find_subject
@@ -26,8 +26,10 @@ from warmstart.pipeline.reinforcing import grpo, grpo_arguments
 from warmstart.pipeline.warming import sft
 from warmstart.progress import Progress, Quiet
 from warmstart.report import conclude
-from warmstart.reward_files import sources_of
-from warmstart.runs import RunDir
+from warmstart.rewards.files import sources_of
+from warmstart.runs import lock as run_lock
+from warmstart.runs.changes import Changes, changes_of, changes_of_texts, shown_changes
+from warmstart.runs.directory import RunDir
 
 __all__ = [
     "Run",

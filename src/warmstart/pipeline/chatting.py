@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.models import load_merged
 from warmstart.pipeline.context import Run
 from warmstart.progress import Quiet
 from warmstart.rollouts.streaming import stream_text
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 from warmstart.tags import Tags
-from warmstart.templates import Prompter
+from warmstart.templates.prompter import Prompter
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.diagnosis.rules_probe import LIVE
 from warmstart.pipeline.context import settings_of
 from warmstart.plan import Plan
-from warmstart.probing import Probe, ProbeSettings
+from warmstart.probing.probe import Probe, ProbeSettings
 from warmstart.records import Problem
 
 LAST_RUNGS = ("easier-problems", "larger-groups")

@@ -10,22 +10,22 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from warmstart import ranks
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.data import DataSplits, load
 from warmstart.interrupts import Interrupts
 from warmstart.models import Lazy, load_merged, load_tokenizer, most_positions, require_fit
 from warmstart.pipeline.fitting import Fitting
 from warmstart.plan import Plan
-from warmstart.probe_settings import SAMPLED, ProbeSettings
+from warmstart.probing.settings import SAMPLED, ProbeSettings
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
-from warmstart.reward_files import reward_file
-from warmstart.reward_process import ProcessReward
-from warmstart.rewards import STAGE_WEIGHTS, RewardFunction, reward_functions
+from warmstart.rewards.files import reward_file
+from warmstart.rewards.functions import STAGE_WEIGHTS, RewardFunction, reward_functions
+from warmstart.rewards.process import ProcessReward
 from warmstart.rollouts.journal import Journal
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 from warmstart.tags import Tags, render_target
-from warmstart.templates import Prompter, make_prompter
+from warmstart.templates.prompter import Prompter, make_prompter
 from warmstart.training.checkpoints import Checkpoints
 
 

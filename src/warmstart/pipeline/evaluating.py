@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warmstart import data, durable, ranks
-from warmstart.completion_log import EvalDir
-from warmstart.config import Recipe, load_recipe
+from warmstart import data, ranks
+from warmstart.config.schema import Recipe, load_recipe
 from warmstart.errors import ModelError, RunDirError
 from warmstart.evaluation import Answerer, InProcess, Served, Wanted, evaluate
 from warmstart.models import TINY, load_merged
@@ -19,11 +18,13 @@ from warmstart.pipeline.context import Run, exemplar_of, load_prompter, load_spl
 from warmstart.pipeline.measuring import identity, splits_of, wanted_by
 from warmstart.plan import Plan
 from warmstart.progress import Progress, Quiet
-from warmstart.rates import summarise_eval
 from warmstart.records import Problem
+from warmstart.results.rates import summarise_eval
+from warmstart.results.summary import describe_grading
 from warmstart.rollouts.server import Server
-from warmstart.runs import RunDir
-from warmstart.summary import describe_grading
+from warmstart.runs import durable
+from warmstart.runs.completion_log import EvalDir
+from warmstart.runs.directory import RunDir
 from warmstart.tags import instructions
 
 _ADAPTER = "adapter_config.json"

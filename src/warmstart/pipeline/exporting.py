@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.export import Dtype, Sampling, export_adapter, export_merged
 from warmstart.pipeline.context import Run
 from warmstart.progress import Quiet
-from warmstart.runs import RunDir
+from warmstart.runs.directory import RunDir
 
 
 def export_run(

@@ -8,7 +8,7 @@ from functools import cached_property
 from warmstart.data import DataSplits
 from warmstart.errors import DataError
 from warmstart.records import Problem
-from warmstart.templates import Prompter
+from warmstart.templates.prompter import Prompter
 
 _AROUND = 512
 """Bytes of a template around a question, by far; only longer questions are tokenised."""

@@ -7,15 +7,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from warmstart import summary
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.data import DataSplits
 from warmstart.evaluation import InProcess, Wanted, evaluate
 from warmstart.models import load_merged
 from warmstart.pipeline.context import Run
-from warmstart.rates import summarise_eval
 from warmstart.records import Problem
-from warmstart.templates import Prompter
+from warmstart.results import summary
+from warmstart.results.rates import summarise_eval
+from warmstart.templates.prompter import Prompter
 
 _ASKED = "What is 40 + 2?"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.data import DataSplits
 from warmstart.data.overlap import find_overlap
 from warmstart.diagnosis import DataFacts, Decision, Finding, diagnose_data, told_twice
@@ -17,13 +17,13 @@ from warmstart.models import load_tokenizer
 from warmstart.pipeline.climbing import LAST_RUNGS, climbed
 from warmstart.pipeline.context import Run, cured, settings_of
 from warmstart.plan import Plan, can_be_cured
-from warmstart.plumbing import inspect_prompter, inspect_template
-from warmstart.probing import Probe, ProbeSettings, probe
+from warmstart.probing.probe import Probe, ProbeSettings, probe
 from warmstart.progress import Progress, Quiet
 from warmstart.records import Problem
 from warmstart.rollouts.journal import Journal
 from warmstart.rollouts.server import Server
-from warmstart.templates import Prompter
+from warmstart.templates.plumbing import inspect_prompter, inspect_template
+from warmstart.templates.prompter import Prompter
 
 OUTCOME = "correctness_reward_func"
 PROMPT_RUNGS: tuple[Literal["exemplar", "prefill"], ...] = ("exemplar", "prefill")

@@ -7,7 +7,7 @@ from typing import Any
 
 from warmstart import ranks
 from warmstart.batching import plan_batches
-from warmstart.config import Recipe
+from warmstart.config.schema import Recipe
 from warmstart.curriculum import RewardPlan
 from warmstart.models import continue_adapter, load_base
 from warmstart.pipeline.context import Run

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from typing import Any
 
-from warmstart import durable, ranks
+from warmstart import ranks
 from warmstart.diagnosis import Decision
 from warmstart.errors import ConfigError, TrainingError
 from warmstart.models import Lazy, add_adapter, load_base
@@ -24,11 +24,12 @@ from warmstart.pipeline.probing import (
     stop,
 )
 from warmstart.plan import Plan
-from warmstart.probing import Probe, ProbeSettings
-from warmstart.rates import rate_of
+from warmstart.probing.probe import Probe, ProbeSettings
 from warmstart.records import Problem
+from warmstart.results.rates import rate_of
 from warmstart.rollouts import generate
-from warmstart.templates import Prompter
+from warmstart.runs import durable
+from warmstart.templates.prompter import Prompter
 from warmstart.traces import worked_part
 from warmstart.training.checks import Checker
 from warmstart.training.sft import show_example, supervise, supervised_log_probs, train_sft

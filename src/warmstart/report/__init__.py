@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from warmstart.model_card import write_cards
 from warmstart.report.page import build_report
-from warmstart.runs import RunDir
-from warmstart.summary import build_summary
+from warmstart.results.model_card import write_cards
+from warmstart.results.summary import build_summary
+from warmstart.runs.directory import RunDir
 
 __all__ = ["build_report", "conclude"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from warmstart.summary import MEASURES, STAGE_NAMES, describe_rate
+from warmstart.results.summary import MEASURES, STAGE_NAMES, describe_rate
 
 Row = dict[str, Any]
 

@@ -11,15 +11,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from warmstart import durable, estimates
-from warmstart.summary import MEASURES, describe_gain, describe_points, describe_rate
+from warmstart import estimates
+from warmstart.results.summary import MEASURES, describe_gain, describe_points, describe_rate
+from warmstart.runs import durable
 from warmstart.visible import shortened, visible
 
 _LONGEST = 120
 
 
 def write_comparison(path: Path, found: Mapping[str, Any]) -> None:
-    """Write the page of a comparison, as `warmstart.comparison.compare` returns it."""
+    """Write the page of a comparison, as `warmstart.results.comparison.compare` returns it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("warmstart.report"),
         autoescape=True,

@@ -21,8 +21,8 @@ from warmstart.report.samples import (
     verdict_of,
 )
 from warmstart.report.training_log import GroupLog
-from warmstart.rollout_log import Files, Selection
-from warmstart.summary import STAGE_NAMES
+from warmstart.results.summary import STAGE_NAMES
+from warmstart.runs.rollout_log import Files, Selection
 from warmstart.visible import shortened, visible
 
 MAX_GROUPS, MAX_PROBLEMS = 240, 240

@@ -8,7 +8,7 @@ from typing import Any
 
 from warmstart import estimates
 from warmstart.report.clock import Clock
-from warmstart.summary import STAGE_NAMES, describe_rate
+from warmstart.results.summary import STAGE_NAMES, describe_rate
 
 LANES = ("findings", "cures", "probes")
 """The lanes of the time axis that hold moments; ``measured`` and ``reward plan`` are drawn elsewhere."""

@@ -10,7 +10,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from warmstart import durable, estimates
+from warmstart import estimates
 from warmstart.errors import RunDirError
 from warmstart.report import charts, explorer, heatmap, probes, samples, spending, text, writing
 from warmstart.report.clock import TRAINED, Clock
@@ -19,8 +19,7 @@ from warmstart.report.moments import Moment, moments_of
 from warmstart.report.story import gain, story
 from warmstart.report.timeline import Course, timeline
 from warmstart.report.training_log import GroupLog, read_groups
-from warmstart.runs import EVAL_STAGES, RunDir
-from warmstart.summary import (
+from warmstart.results.summary import (
     MEASURES,
     STAGE_NAMES,
     build_summary,
@@ -30,6 +29,8 @@ from warmstart.summary import (
     headline,
     signed_points,
 )
+from warmstart.runs import durable
+from warmstart.runs.directory import EVAL_STAGES, RunDir
 from warmstart.visible import shortened, tag_names, visible
 
 MAX_BYTES = 6_000_000

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from warmstart.summary import STAGE_NAMES
+from warmstart.results.summary import STAGE_NAMES
 from warmstart.visible import Segment, segments, shortened, visible
 
 SHOWN = 12

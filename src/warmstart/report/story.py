@@ -9,8 +9,8 @@ from typing import Any
 from warmstart import estimates
 from warmstart.report.clock import Clock
 from warmstart.report.text import duration
-from warmstart.runs import EVAL_STAGES
-from warmstart.summary import STAGE_NAMES, describe_bound
+from warmstart.results.summary import STAGE_NAMES, describe_bound
+from warmstart.runs.directory import EVAL_STAGES
 
 Row = dict[str, Any]
 

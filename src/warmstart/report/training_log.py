@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from warmstart.rollout_log import Files, columns_of
+from warmstart.runs.rollout_log import Files, columns_of
 
 _COLUMNS = ("step", "stage", "group", "problem_id", "verdict", "format", "live")
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from warmstart import durable
+from warmstart.runs import durable
 
 Row = dict[str, Any]
 

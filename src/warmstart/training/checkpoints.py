@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.utils import RepeatSampler
 
-from warmstart import durable, ranks
+from warmstart import ranks
 from warmstart.interrupts import Interrupts
-from warmstart.runs import RunDir
+from warmstart.runs import durable
+from warmstart.runs.directory import RunDir
 
 KEPT = 2
 """How many checkpoints are kept: the newest may be torn."""

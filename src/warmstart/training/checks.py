@@ -11,11 +11,11 @@ import numpy as np
 from warmstart import ranks
 from warmstart.diagnosis import Evaluation
 from warmstart.estimates import bootstrap_rate
-from warmstart.grading import grade, grade_lenient
+from warmstart.grading.verdicts import grade, grade_lenient
 from warmstart.learning_signal import live_groups
 from warmstart.records import Problem, Verdict
 from warmstart.rollouts import Completion, generate
-from warmstart.templates import Prompter
+from warmstart.templates.prompter import Prompter
 
 SAMPLES = 4
 """Completions per problem, at temperature 1."""

@@ -21,10 +21,10 @@ from warmstart.diagnosis import Severity, SmokeFacts, diagnose_smoke
 from warmstart.errors import TrainingError
 from warmstart.models import train_in_float32, trainable_parameters
 from warmstart.records import Problem
-from warmstart.reward_process import ProcessReward
+from warmstart.rewards.process import ProcessReward
 from warmstart.rollouts import generate
 from warmstart.tags import parse
-from warmstart.templates import Prompter
+from warmstart.templates.prompter import Prompter
 from warmstart.time_split import Work
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, TimeNote, quieten

@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import gather_object
 
 from warmstart.errors import TrainingError
-from warmstart.reward_process import CallFault, ProcessReward
+from warmstart.rewards.process import CallFault, ProcessReward
 
 PATIENCE = 3
 """So many steps in turn may fail on more than `TOLERATED` of the completions."""

@@ -1,6 +1,6 @@
 """What the rollout log keeps of a step: a row per completion, with what it was paid and what was said of it.
 
-The columns are those of `warmstart.rollout_log.COLUMNS`; docs/rollouts.md explains them.
+The columns are those of `warmstart.runs.rollout_log.COLUMNS`; docs/rollouts.md explains them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from warmstart.learning_signal import live_groups
 from warmstart.records import Verdict
-from warmstart.rewards import completion_text
+from warmstart.rewards.functions import completion_text
 from warmstart.rollouts.decoding import Decoded
 from warmstart.tags import DEFAULT_TAGS, Parsed, Tags, parse
 

@@ -19,10 +19,10 @@ from trl import SFTConfig, SFTTrainer
 from warmstart import ranks
 from warmstart.batching import BatchPlan, plan_batches
 from warmstart.errors import DataError, TrainingError
-from warmstart.grading import grade
+from warmstart.grading.verdicts import grade
 from warmstart.models import evaluating, train_in_float32, trainable_parameters
 from warmstart.records import Problem, Verdict
-from warmstart.templates import Prompter
+from warmstart.templates.prompter import Prompter
 from warmstart.training.arguments import fixed_arguments
 from warmstart.training.callbacks import Metrics, quieten
 from warmstart.training.checkpoints import Checkpoints

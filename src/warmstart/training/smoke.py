@@ -15,7 +15,7 @@ import torch
 import trl
 
 from warmstart.diagnosis import SmokeFacts, Targets
-from warmstart.reward_calls import RewardFunction, call_rewards
+from warmstart.probing.reward_calls import RewardFunction, call_rewards
 from warmstart.training.trackers import untracked
 
 

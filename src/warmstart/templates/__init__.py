@@ -1,0 +1,1 @@
+"""Chat templates: problem → tokens, what a template does against the format, and its repair."""
