@@ -403,6 +403,12 @@ def test_nothing_but_tags_and_marks_before_the_answer_is_no_reasoning(text: str,
     assert RolloutStats.from_rows([row], None).no_reasoning == share
 
 
+def test_repeated_tags_that_come_with_a_falling_reward_are_no_trick() -> None:
+    # Seen: honest rewards, a rate at its full height from the first step; over by step 20.
+    lines = moving(healthy_lines(steps=20), "reward", 1.9, 1.2, 0.05)
+    assert "hacking" not in codes(window_of(lines, rollouts=rollouts(20, since=10, repeated_tags=0.24)))
+
+
 def test_of_several_tricks_the_commonest_is_named() -> None:
     lines = moving(healthy_lines(steps=20), "reward", 1.6, 2.2, 0.05)
     seen = rollouts(20, since=10, repeated_tags=0.4, no_reasoning=0.6)

@@ -156,7 +156,8 @@ LEARNING = (
         "hacking",
         _I,
         "the reward rises and the answers do not",
-        "reward rises, held-out or lenient accuracy falls",
+        "reward rises, held-out or lenient accuracy falls; several numbers as the answer, tags again and again, "
+        "copied reasoning or none",
         "close the hole; roll back",
     ),
     Cause(

@@ -129,8 +129,10 @@ def _spread(window: TrainingWindow) -> str:
     """A way of writing that no right answer needs is common, and more so than at the start or very common.
 
     What half of the completions do needs no ten steps to be told. Of several ways the commonest is named.
+    While the reward falls nothing is paid: an unsteady policy writes tags twice too, and mends it.
     """
-    if len(window.rollouts) <= SHORT:
+    reward = window.of("reward")
+    if len(window.rollouts) <= SHORT or mean(reward[-SHORT:]) < mean(reward[:SHORT]) - noise(reward):
         return ""
     is_long = len(window.rollouts) >= 2 * SHORT
     found = []
