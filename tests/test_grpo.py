@@ -13,8 +13,9 @@ from warmstart.progress import Quiet
 from warmstart.rewards import functions as rewards
 from warmstart.tags import DEFAULT_TAGS
 from warmstart.templates.prompter import make_prompter
-from warmstart.training.grpo import check_handover, prompt_rows, train_grpo
+from warmstart.training.grpo import prompt_rows, train_grpo
 from warmstart.training.signal_config import SignalConfig
+from warmstart.training.start_checks import check_handover
 from warmstart.training.trainer import GRPOTrainer
 
 SIX = rewards.reward_functions(DEFAULT_TAGS)

@@ -22,10 +22,12 @@ def test_the_readme_gives_the_first_command_by_line_twenty_five_and_spells_grpo_
 
 
 def test_every_module_of_the_package_is_in_the_tree_of_the_architecture_page() -> None:
-    tree = (ROOT / "docs" / "architecture.md").read_text()
-    top = {path.relative_to(ROOT / "src" / "warmstart").parts[0] for path in SOURCES}
-    names = {name if name.endswith(".py") else f"{name}/" for name in top if not name.startswith("__")}
-    assert {name for name in names if name not in tree} == set()
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page[page.index("src/warmstart/\n") : page.index("tests/   ")]
+    modules = [path for path in SOURCES if not path.name.startswith("__")]
+    assert [path for path in modules if not re.search(rf"(?<!\w){path.name}", tree)] == []
+    folders = {part for path in modules for part in path.relative_to(ROOT / "src" / "warmstart").parts[:-1]}
+    assert {folder for folder in folders if f"{folder}/" not in tree} == set()
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

@@ -77,7 +77,8 @@ def test_a_run_that_ends_leaves_no_lock_whether_by_itself_or_by_an_error(tmp_pat
 
 def test_a_held_directory_is_still_a_new_one_for_its_run(tmp_path) -> None:
     with held(tmp_path / "run"):
-        RunDir.create_or_resume(tmp_path / "run", {"seed": 1}, "seed: 1")
+        run = RunDir.create_or_resume(tmp_path / "run", {"seed": 1}, "seed: 1")
+    assert run.read_json(run.resolved_path) == {"seed": 1}
 
 
 def test_only_the_first_of_several_processes_of_one_run_takes_the_lock(tmp_path, other, monkeypatch) -> None:
