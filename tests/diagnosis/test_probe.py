@@ -376,6 +376,15 @@ def test_shuffled_golds_are_contradicted_and_no_hard_problems(base: object, seed
     assert decide(found, 0.0, 0.0) is Decision.STOP
 
 
+def test_golds_that_a_warm_start_unlearnt_are_lost_skill_and_no_wrong_golds() -> None:
+    facts = healthy_probe()
+    wrong = against_golds(facts, [*facts.golds[1:], facts.golds[0]], facts.given_P_K)  # type: ignore[arg-type]
+    # Right on 260 of 384 before it: golds that were met so often are not shuffled.
+    assert first(replace(wrong, lenient_before=wilson(260, 384))) == "skill-lost"
+    # Never right before either: nothing speaks for the golds.
+    assert first(replace(wrong, lenient_before=wilson(4, 384))) == "gold-contradicted"
+
+
 def test_golds_that_are_all_off_by_one_are_contradicted_too() -> None:
     facts = healthy_probe()
     golds = [str(int(gold) + 1) for gold in facts.golds]

@@ -89,6 +89,14 @@ def test_findings_come_in_the_order_of_the_causes() -> None:
     ]
 
 
+def test_what_pads_is_no_matter_where_turns_end_in_another_token() -> None:
+    codes = ["pad-is-end", "end-token-differs", "never-stops"]
+    kept = [found.code for found in explaining(finding(code, "…") for code in codes)]
+    assert kept == ["end-token-differs", "never-stops"]
+    assert "pad-is-end" in [found.code for found in explaining(finding(code, "…") for code in codes[:2])]
+    assert explaining(finding(code, "…") for code in ("pad-is-end", "never-stops"))[0].code == "pad-is-end"
+
+
 def test_a_warning_explains_nothing_away() -> None:
     mild = finding("truncated", "31 %", level=Severity.WARNING)
     assert [found.code for found in explaining([finding("few-live", "…"), mild])] == ["truncated", "few-live"]

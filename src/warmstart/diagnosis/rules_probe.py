@@ -57,9 +57,10 @@ def gold_contradicted(facts: ProbeFacts) -> Finding | None:
     """On many problems the model agrees with itself, and on most of those not with the gold.
 
     One answer given to most problems alike is no agreement about a problem: the majorities must be at
-    least half as varied as the golds.
+    least half as varied as the golds. Golds that the model mostly met before a warm start cost it that skill
+    are not what is wrong.
     """
-    if facts.given_P_K is None:
+    if facts.given_P_K is None or _were_met(facts):
         return None
     majorities = []
     against = 0
@@ -93,6 +94,11 @@ def gold_contradicted(facts: ProbeFacts) -> Finding | None:
     if elsewhere:
         evidence += f"; {elsewhere:,} of the answers are the gold of another problem"
     return finding("gold-contradicted", evidence, confident=of, against=int(against))
+
+
+def _were_met(facts: ProbeFacts) -> bool:
+    before = facts.lenient_before
+    return before is not None and before.low > 0.5 and skill_lost(facts) is not None
 
 
 def _contradicts_even_when_sure(agreed: int, against: int) -> bool:
