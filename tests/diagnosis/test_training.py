@@ -213,6 +213,13 @@ def test_groups_of_one_text_are_degenerate_sampling() -> None:
     assert first(window_of(lines, rollouts=rollouts(10, distinct=1 / 8))) == "sampling-degenerate"
 
 
+def test_a_cold_sampler_is_blamed_although_its_entropy_is_gone() -> None:
+    lines = dead(healthy_lines(steps=10), all_fail_share=0.4, all_pass_share=0.6, right=0.6, entropy=0.001)
+    looks = {"rollouts": rollouts(10, distinct=0.3)}
+    assert first(window_of(lines, **looks, temperature=0.02)) == "sampling-degenerate"
+    assert first(window_of(lines, **looks, temperature=1.0)) == "few-live"
+
+
 def test_groups_live_on_format_with_few_right_answers_are_shaping_only() -> None:
     lines = changed(
         healthy_lines(steps=10), right=0.01, live_share=0.6, all_fail_share=0.4, all_pass_share=0.0
@@ -266,6 +273,17 @@ def test_a_format_that_falls_with_a_jump_is_a_rate_too_large(seed: int, jump: di
         healthy_lines(seed), 40, format=0.1, right=0.05, all_fail_share=0.9, live_share=0.1, **jump
     )
     assert codes(window_of(lines)) == ["rate-too-large", "collapse"]
+
+
+def test_what_the_first_update_undoes_is_a_rate_too_large_and_no_cap_too_low() -> None:
+    # Seen at thirty times the recipe's rate: from the second step on every completion runs into the cap.
+    lines = changed(healthy_lines(steps=2), 1, format=0.0, right=0.0, truncated_share=1.0, live_share=0.0)
+    found = diagnose_training(window_of(lines))
+    assert first(window_of(lines)) == "rate-too-large"
+    assert found[0].evidence.endswith("% to 0.0 % of the completions in one update")
+    # A cap too low is there from the first step on.
+    cut = changed(healthy_lines(steps=2), 0, format=0.0, right=0.0, truncated_share=1.0, live_share=0.0)
+    assert first(window_of(cut)) == "truncated"
 
 
 def test_a_run_ruined_within_a_dozen_steps_has_too_large_a_rate() -> None:

@@ -32,6 +32,9 @@ SHORT = 5
 """Logged steps of a mean that falls are compared by: a rate ten times too large ruins a run within twenty."""
 SOON = 20
 """Logged steps in which no other cause has been seen to ruin a run that began well."""
+UNDONE = 0.4
+"""What the format loses between the first step, which no update precedes, and one of the next, for them to
+have undone it: ten standard errors of a step of 128 completions, three of one of sixteen."""
 SPIKE = 10.0
 """How many times the early gradient norm is a spike; healthy tiny runs stay within five."""
 ENTROPY_JUMP = 3.0
@@ -177,10 +180,13 @@ def _mean_of(stats: tuple[RolloutStats, ...], name: str) -> float:
 def rate_too_large(window: TrainingWindow) -> Finding | None:
     """Something good fell clearly, and soon, or the gradient, the entropy or the distance jumped.
 
-    The distance is that from the reference, where it is logged. A rate far above the usual one is worth a
+    The distance is that from the reference, where it is logged. What the very first updates undo is said at
+    once, before its consequences are taken for causes. A rate far above the usual one is worth a
     warning before it has ruined anything.
     """
     given, usual = window.peak_rate, window.usual_rate
+    if undone := _undone(window):
+        return finding("rate-too-large", undone)
     if (
         given
         and usual
@@ -201,6 +207,18 @@ def rate_too_large(window: TrainingWindow) -> Finding | None:
     if not fallen or not signs:
         return None
     return finding("rate-too-large", f"{fallen}; {', '.join(signs)}")
+
+
+def _undone(window: TrainingWindow) -> str:
+    """Return what the first updates undid, in words; blank if nothing."""
+    written = window.format_T[: SHORT + 1]
+    if len(window) > SHORT + 1 or len(written) < FIRST:
+        return ""
+    first, now = float(written[0]), float(written[-1])
+    if not (first - now > UNDONE and now < HALF * first):
+        return ""
+    updates = "one update" if len(written) == FIRST else f"{len(written) - 1} updates"
+    return f"the format fell from {percent(first)} % to {percent(now)} % of the completions in {updates}"
 
 
 def collapse(window: TrainingWindow) -> Finding | None:

@@ -18,6 +18,7 @@ from warmstart.diagnosis.rules_plumbing import TOLERATED, UNDECIDED_BROKEN
 from warmstart.diagnosis.rules_probe import GATED, LIVE, RIGHT_MOST, RIGHT_RARE
 from warmstart.diagnosis.rules_writing import (
     ALL_SAME,
+    COLD,
     ENTROPY_GONE,
     FORMAT_RARE,
     SAME,
@@ -109,18 +110,26 @@ def engine_gap(window: TrainingWindow) -> Finding | None:
 
 
 def sampling_degenerate(window: TrainingWindow) -> Finding | None:
-    """The groups of the last kept rollouts hold little but one and the same text."""
+    """The groups of the last kept rollouts hold little but one and the same text.
+
+    Without entropy the model is to blame and not the sampler, unless that is cold: then it takes less, and
+    the entropy it leaves says nothing.
+    """
     recent = window.rollouts[-window.window :]
     if len(recent) < FIRST or window.group_size < 2:
         return None
+    is_cold = window.temperature is not None and window.temperature < COLD
     distinct = float(np.mean([stats.distinct for stats in recent]))
-    if distinct - 1 / window.group_size > (1 - ALL_SAME) * (1 - 1 / window.group_size):
+    if distinct - 1 / window.group_size > (1 - (SAME if is_cold else ALL_SAME)) * (1 - 1 / window.group_size):
         return None
-    if _entropy(window) < ENTROPY_GONE or window.now("truncated_share") >= UNFINISHED_ILL:
+    is_models = _entropy(window) < ENTROPY_GONE or window.now("truncated_share") >= UNFINISHED_ILL
+    if is_models and not is_cold:
         return None
     evidence = (
         f"a group of {window.group_size} holds {distinct * window.group_size:.1f} distinct texts on average"
     )
+    if window.temperature is not None:
+        evidence += f" (temperature {window.temperature:g})"
     return finding("sampling-degenerate", evidence, distinct=distinct)
 
 

@@ -154,6 +154,7 @@ class TrainingWindow:
         format: Name of the reward for the exact format.
         format_max: What it pays.
         group_size: Completions per problem and step.
+        temperature: Of the sampling; None if not known.
         cap: Most tokens a completion may have; None if not known.
         usual_rate: Learning rate known to work for this model and method; None if not known.
         peak_rate: The learning rate the run was given, before any schedule; None if not known.
@@ -172,6 +173,7 @@ class TrainingWindow:
     format: str | None = "strict_format_reward_func"
     format_max: float = 0.5
     group_size: int = 8
+    temperature: float | None = None
     cap: int | None = None
     usual_rate: float | None = None
     peak_rate: float | None = None

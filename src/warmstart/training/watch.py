@@ -187,6 +187,7 @@ class SignalWatch(TrainerCallback, ExportableState):  # type: ignore[misc]
         """Note what the run samples and learns with, and go on from what a checkpoint kept."""
         self._known |= {
             "group_size": getattr(args, "num_generations", 8),
+            "temperature": getattr(args, "temperature", None),
             "cap": getattr(args, "max_completion_length", None),
             "masks_truncated": getattr(args, "mask_truncated_completions", False),
             "peak_rate": args.learning_rate,
