@@ -26,7 +26,7 @@ test: install
 
 # What takes more than half a minute: long courses, kills, browsers, two processes.
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # vLLM pins its own transformers: it gets a venv of its own, and the tests talk to it as to any server.
 test-vllm: install .venv-vllm/installed

@@ -1,7 +1,7 @@
 """GRPO with and without the outcome gate on problems that are mostly beyond the model: two curves per seed.
 
-    python benchmarks/gate.py [--run RUN] [--steps 120] [--seeds 2] [--depth 12] [--hard 0.9] [--brevity 0.2]
-                              [--per-step 16] [--rate 1.5e-3] [--out gate.jsonl]
+    python benchmarks/gate.py [--run RUN] [--steps 80] [--seeds 0 1] [--depth 12] [--hard 0.75] [--brevity 0.2]
+                              [--per-step 16] [--rate 1e-3] [--out gate.jsonl] [--plot gate.png]
 
 Most problems have twelve steps, of which the model solves none; the others are of the usual difficulty. Both
 arms have the six rewards with the weights of the stage `format`, the same seed, the same warm start and the
@@ -9,7 +9,7 @@ same problems in the same order; ``--brevity`` adds a term that pays short compl
 rewards do: a tenth of what a right answer earns. Where no completion of a group is right, only shaping
 differs; divided by the group's own spread it becomes an advantage of full size. With the gate such a group
 carries none. Held-out problems of the usual difficulty are measured before and every 20 steps, four samples
-each at temperature 1.
+each at temperature 1. Curves that lie in ``--out`` already are kept and not run again; ``--plot`` draws all.
 """
 
 from __future__ import annotations
@@ -100,29 +100,34 @@ class Curve(TrainerCallback):  # type: ignore[misc]
 def main() -> int:
     """Train both arms for every seed and print their curves."""
     options = parser(__doc__ or "")
-    options.add_argument("--steps", type=int, default=120)
-    options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--steps", type=int, default=80)
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     options.add_argument("--depth", type=int, default=12)
-    options.add_argument("--hard", type=float, default=0.9)
+    options.add_argument("--hard", type=float, default=0.75)
     options.add_argument("--stage", default="format", choices=list(STAGE_WEIGHTS))
-    options.add_argument("--rate", type=float, default=1.5e-3)
+    options.add_argument("--rate", type=float, default=1e-3)
     options.add_argument("--problems", type=int, default=100)
     options.add_argument("--brevity", type=float, default=0.2)
     options.add_argument("--per-step", type=int, default=16)
     options.add_argument("--out", type=Path)
+    options.add_argument("--plot", type=Path)
     arguments = options.parse_args()
     adapter = warm_adapter(arguments.run)
     functions = [*reward_functions(DEFAULT_TAGS), brevity]
     weights = {**STAGE_WEIGHTS[arguments.stage], "brevity": arguments.brevity}
-    kept = []
+    kept: list[dict[str, Any]] = []
+    if arguments.out is not None and arguments.out.exists():
+        kept = [json.loads(line) for line in arguments.out.read_text(encoding="utf-8").splitlines()]
     print(
         "| seed | gate | step | strict | lenient | format | characters | all-fail groups | rows in the update |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         hard = generate(round(1000 * arguments.hard), seed=seed, split="train", steps=arguments.depth)
         rows = rows_of([*hard, *generate(1000 - len(hard), seed=seed, split="train")])
         for gate in (True, False):
+            if any((point["seed"], point["gate"]) == (seed, gate) for point in kept):
+                continue
             curve = Curve(arguments.problems, seed)
             trainer_of(
                 "warmstart",
@@ -151,9 +156,42 @@ def main() -> int:
                     f"| {point['characters']:.0f} | {fail} | {share} |",
                     flush=True,
                 )
-    if arguments.out is not None:
-        arguments.out.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
+            if arguments.out is not None:
+                arguments.out.write_text(
+                    "".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8"
+                )
+    if arguments.plot is not None:
+        plot(kept, arguments.plot)
     return 0
+
+
+def plot(points: list[dict[str, Any]], path: Path) -> None:
+    """Draw strict accuracy and format over steps, with the gate and without."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharey=True)
+    for axes, measure, title in zip(
+        panels, ("strict", "format"), ("right, in the exact format", "in the exact format"), strict=True
+    ):
+        for gate, name, colour in ((True, "gate on", "C0"), (False, "gate off", "C3")):
+            for seed in sorted({point["seed"] for point in points}):
+                curve = [p for p in points if (p["seed"], p["gate"]) == (seed, gate)]
+                axes.plot(
+                    [point["step"] for point in curve],
+                    [100 * point[measure] for point in curve],
+                    color=colour,
+                    linestyle=("-", "--", ":")[seed % 3],
+                    marker=".",
+                    label=f"{name}, seed {seed}",
+                )
+        axes.set(title=title, xlabel="step", ylim=(0, 100))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("held-out completions, %")
+    panels[0].legend(loc="lower left", fontsize="small")
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

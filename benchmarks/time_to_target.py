@@ -61,14 +61,17 @@ EVERY = {"stock": 100, "warmstart": 5, "cold": 50}
 TUNING_UPDATES = 100
 OUR_SFT = (
     "sft.quantization=none",
-    "sft.problems=800",
-    "sft.samples=2",
-    "sft.temperature=0.4",
-    "sft.steps=320",
+    "sft.problems=2400",
+    "sft.samples=1",
+    "sft.temperature=0.2",
+    "sft.steps=480",
 )
-"""What differs from the recipe `tiny`: a longer warm start on likelier solutions of the model's own. The recipe
-stops early, to leave the demo's GRPO something to win; here only the seconds count. Its learning rate is
-the recipe's."""
+"""What differs from the recipe `tiny`: a longer warm start on one likely solution of the model's own for each of
+many problems. The recipe stops early, to leave the demo's GRPO something to win; here only the seconds count. Its
+learning rate is the recipe's."""
+OUR_WARMUP = 10
+"""Updates in which warmstart's rate rises: at full height from the first one, a new optimizer undoes part of a
+warm start (docs/log.md)."""
 MICRO_BATCH = {"stock": 32, "warmstart": 16, "cold": 32}
 """The fastest for each arm among 8 to 64."""
 SETTING = Setting(Path(), problems_per_step=8, group_size=8, max_tokens=112, schedule="linear")
@@ -243,6 +246,7 @@ def train(
         steps=updates,
         callbacks=[course],
         model=model,
+        warmup_steps=OUR_WARMUP if arm == "warmstart" else 0,
         signal=SignalConfig(
             outcome=OUTCOME, sampling=ProblemSampling(strata=[(p.family, p.steps) for p in problems])
         ),

@@ -62,6 +62,24 @@ def test_nothing_is_recorded_without_a_gpu(model) -> None:
     assert not graphed.is_possible(model)
 
 
+def test_rows_are_decoded_with_a_plain_mask_where_attention_builds_its_own(model, monkeypatch) -> None:
+    usual = _decode(model)
+    asked = []
+    forward = type(model).forward
+
+    def seen(self, *args, **kwargs):
+        asked.append(kwargs["attention_mask"].dim())
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", seen)
+    assert [one.ids for one in _decode(model)] == [one.ids for one in usual]
+    assert set(asked[1:]) == {4}
+    asked.clear()
+    monkeypatch.setattr(decoding, "_attends_to_everything", lambda model: False)
+    assert [one.ids for one in _decode(model)] == [one.ids for one in usual]
+    assert set(asked) == {2}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_graph_gives_the_tokens_of_kernels_launched_one_by_one(model, monkeypatch) -> None:
     assert graphed.is_possible(model)

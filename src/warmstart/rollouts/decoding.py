@@ -246,6 +246,9 @@ class _Batch:
 
 def _attends_to_everything(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
+    if config._attn_implementation not in ("sdpa", "eager"):
+        # Others build their own masks, from the plain one of rows and tokens.
+        return False
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return set(kinds) == {"full_attention"}

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import torch
+from transformers import PreTrainedModel
 
 Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -24,13 +25,20 @@ class FixedLayer(Protocol):
     place: torch.Tensor | None
 
 
-def is_possible(model: torch.nn.Module) -> bool:
-    """Return whether a token of ``model`` can be recorded: on CUDA, with weights that need no unpacking.
+def is_possible(model: PreTrainedModel) -> bool:
+    """Return whether a token of ``model`` can be recorded: on one CUDA device, always by the same kernels.
 
-    A 4-bit layer chooses its kernel while it runs.
+    Quantised layers choose theirs while they run, and experts take as many rows as are sent to them.
     """
-    return next(model.parameters()).device.type == "cuda" and not any(
-        type(module).__name__ == "Linear4bit" for module in model.modules()
+    devices = {parameter.device for parameter in model.parameters()}
+    config = model.config.get_text_config()
+    is_quantised = getattr(model, "hf_quantizer", None) is not None
+    has_experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts"))
+    return (
+        len(devices) == 1
+        and next(iter(devices)).type == "cuda"
+        and not (is_quantised or has_experts)
+        and not any(type(module).__name__ == "Linear4bit" for module in model.modules())
     )
 
 
