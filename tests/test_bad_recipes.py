@@ -119,6 +119,19 @@ def test_a_value_of_a_megabyte_is_not_printed_back() -> None:
     assert len(refused.value.message) < 500
 
 
+def test_data_given_as_a_recipe_is_told_where_it_goes() -> None:
+    with pytest.raises(ConfigError, match=r"sums\.jsonl is no recipe but a file of data") as refused:
+        load_recipe("sums.jsonl")
+    assert "tiny --set data.source=files --set data.path=sums.jsonl" in refused.value.hint
+
+
+def test_a_path_that_no_source_reads_and_a_list_without_brackets_are_refused() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_recipe("tiny", ["data.path=sums.jsonl", "grpo.rewards=mine.py:pays"])
+    assert "data.path is read by nothing with data.source=synthetic" in refused.value.message
+    assert "grpo.rewards: 'mine.py:pays' is no list; put it in brackets" in refused.value.message
+
+
 def test_a_file_that_is_no_text_is_no_recipe(tmp_path) -> None:
     path = tmp_path / "weights.yaml"
     path.write_bytes(b"\x89PNG\xff")

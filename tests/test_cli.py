@@ -186,6 +186,45 @@ def test_ctrl_c_ends_with_130() -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (130, False)
 
 
+@pytest.mark.parametrize(
+    "printed", ["typer.echo('x' * 200_000)", "[Results().print('x' * 100) for _ in range(2000)]"]
+)
+def test_a_reader_that_goes_away_is_no_failure(printed) -> None:
+    script = (
+        "from warmstart import cli\nfrom warmstart.cli.console import Results\nimport typer, sys\n"
+        f"@cli.app.command()\ndef speak() -> None:\n    {printed}\n"
+        "sys.argv = ['warmstart', 'speak']; cli.main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as piped:
+        assert piped.stdout is not None
+        assert piped.stderr is not None
+        piped.stdout.read(10)
+        piped.stdout.close()
+        assert (piped.wait(), piped.stderr.read()) == (0, b"")
+
+
+def test_a_log_that_nobody_reads_any_more_ends_nothing() -> None:
+    script = "from warmstart.cli.progress import Terminal\nsaid = Terminal()\nfor _ in range(2000): said.say('x' * 100)\nprint('done')"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as piped:
+        assert piped.stdout is not None
+        assert piped.stderr is not None
+        piped.stderr.read(10)
+        piped.stderr.close()
+        assert (piped.stdout.read(), piped.wait()) == (b"done\n", 0)
+
+
+def test_a_line_of_the_log_is_not_cut_where_no_terminal_is(capsys) -> None:
+    from warmstart.cli.progress import Terminal
+
+    line = "a word " * 40
+    Terminal().say(line)
+    assert capsys.readouterr().err == f"{line}\n"
+
+
 def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"completion": "x", "gold": "1"}\n' * 5000)

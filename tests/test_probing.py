@@ -118,6 +118,10 @@ def test_the_command_says_fix_with_exit_three_and_writes_json(tmp_path) -> None:
     assert found["verdict"] == "FIX"
     assert found["findings"][0]["code"] == "no-format"
     assert [f["group_size"] for f in found["forecast"]] == [2, 4, 8, 16, 32, 64]
+    assert (
+        found["rewards"] | {"correctness_reward_func": 0.0, "strict_format_reward_func": 0.0}
+        == found["rewards"]
+    )
     assert "plotly" in plot.read_text()
 
 

@@ -49,6 +49,21 @@ def test_a_run_in_which_nothing_has_happened_has_a_summary(tmp_path) -> None:
     assert summary["headline"] == "Nothing has been measured yet."
 
 
+def test_the_headline_of_a_run_that_its_probe_ended_is_why() -> None:
+    hard = {"code": "too-hard", "evidence": "0 of 1,024 solve", "advice": "easier problems first"}
+    other = {"code": "no-format", "evidence": "0 of 256", "advice": "warm start"}
+    ended = [
+        {"stage": "base", "verdict": "STOP", "findings": [hard]},
+        {"stage": "prefill", "verdict": "FIX", "findings": [other]},
+    ]
+    told = "too-hard: 0 of 1,024 solve; easier problems first."
+    assert headline({"eval": {}, "verdicts": ended}) == f"STOP: {told}"
+    assert (
+        headline({"eval": {}, "verdicts": [ended[0] | {"verdict": "FIX"}, ended[1]]})
+        == "FIX: no-format: 0 of 256; warm start."
+    )
+
+
 def test_the_headline_has_every_stage_with_its_interval_and_the_last_change(tmp_path) -> None:
     said = build_summary(finished_run(tmp_path, problems=60))["headline"]
     assert "on 60 held-out problems (greedy): base 0 of 60 (< 6.1 %) → after SFT " in said

@@ -56,13 +56,13 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     Raises:
         ModelError: If it cannot be found or read.
     """
-    with reading(f"the tokenizer of model.name {name!r}", _HINT):
+    with reading(f"the tokenizer of model.name {name!r}", _TOKENIZER_HINT):
         tokenizer = AutoTokenizer.from_pretrained(
             model_path(name), revision=revision, trust_remote_code=False
         )
         # Without its file transformers makes a tokenizer of nothing but the special tokens.
         if not tokenizer("1")["input_ids"]:
-            raise ModelError(f"the tokenizer of model.name {name!r} has no vocabulary", _HINT)
+            raise ModelError(f"the tokenizer of model.name {name!r} has no vocabulary", _TOKENIZER_HINT)
         return tokenizer
 
 
@@ -346,6 +346,8 @@ def reading(what: str, hint: str) -> Iterator[None]:
 
 
 _HINT = "give a folder with config.json and whole .safetensors files, or a Hub id with the network on (HF_HUB_OFFLINE unset)"
+
+_TOKENIZER_HINT = "set model.name to a folder with config.json and the tokenizer's files, or to a Hub id with the network on (HF_HUB_OFFLINE unset)"
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shutil import which
 
 from warmstart.errors import ConfigError
+from warmstart.trl_fields import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ def gpu_named(name: str) -> Gpu:
     plain = _plain(name)
     found = [gpu for key, gpu in GPUS.items() if plain in (_plain(key), _plain(gpu.name))]
     if not found:
-        raise ConfigError(f"--gpu {name!r} is not known", f"known: {', '.join(GPUS)}")
+        raise ConfigError(
+            f"--gpu {name!r} is not known{did_you_mean(plain, GPUS)}", f"known: {', '.join(GPUS)}"
+        )
     return found[0]
 
 

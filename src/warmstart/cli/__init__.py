@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -78,9 +78,18 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has gone, as in `warmstart recipes | head`; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _reader_has_gone()
+    except SystemExit as ended:
+        # Click ends with 1 when `typer.echo` meets a closed pipe.
+        if isinstance(ended.__context__, BrokenPipeError):
+            _reader_has_gone()
+        raise
+
+
+def _reader_has_gone() -> NoReturn:
+    # As in `warmstart recipes | head`; nothing is left to say.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def print_error(error: WarmstartError) -> None:

@@ -55,6 +55,9 @@ def check(
 
 def _check_template(recipe: RecipeValue, facts: dict[str, Any], as_json: bool) -> None:
     """Say what the tokenizer does against the format, what is repaired, and what is left."""
+    from warmstart.cli.progress import quiet_libraries
+
+    quiet_libraries()
     from warmstart.models import load_tokenizer
     from warmstart.pipeline import load_prompter
     from warmstart.records import Problem

@@ -44,12 +44,11 @@ def compare(
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
+    from warmstart.cli.console import Results
     from warmstart.cli.tables import eval_table
     from warmstart.results.summary import describe_gain
 
-    console = Console(highlight=False)
+    console = Results()
     console.print(eval_table({run["label"]: run["eval"] for run in found["runs"]}))
     if found["paired"]:
         console.print(_tests(found))

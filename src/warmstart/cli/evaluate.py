@@ -79,11 +79,10 @@ def evaluate(
     if json:
         echo_json(result)
         return
-    from rich.console import Console
-
+    from warmstart.cli.console import Results
     from warmstart.cli.tables import eval_table, parts_tables
 
-    console = Console()
+    console = Results()
     console.print(eval_table({str(adapter or result["of"]["model"]): result}))
     for table in parts_tables(result):
         console.print(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from warmstart import ranks
+from warmstart.cli.console import Log
 from warmstart.progress import Quiet, Task
 
 
@@ -42,7 +42,7 @@ class Terminal:
     """Draws bars where stderr is a terminal; elsewhere it only says the lines."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Log()
 
     @contextmanager
     def task(self, label: str, total: int, unit: str) -> Iterator[Task]:
@@ -64,7 +64,8 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Show one line for good; model output in it cannot steer the terminal."""
-        self._console.print(Text(plain(line)))
+        # A log is searched: its lines are not cut where a terminal would end.
+        self._console.print(Text(plain(line)), soft_wrap=not self._console.is_terminal)
 
 
 def terminal() -> Terminal | Quiet:

@@ -17,6 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from warmstart.cli.console import Results
 from warmstart.runs.rollout_log import Selection, rows_of
 from warmstart.visible import segments, shortened, visible
 
@@ -194,10 +195,8 @@ def _number(value: float | None, how: str) -> str:
 @contextmanager
 def _paged() -> Iterator[Console]:
     """Yield a console that pages where someone is looking, and prints plainly into a pipe."""
-    console = Console()
+    console = Results()
     if not (console.is_terminal and sys.stdin.isatty()):
-        if not console.is_terminal and "COLUMNS" not in os.environ:
-            console.width = _PIPED
         yield console
         return
     # As git does: keep colours, and end at once when everything fits on the screen.

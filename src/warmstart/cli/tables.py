@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from warmstart.cli.console import Results
 from warmstart.visible import visible
 
 _NAMES = {"base": "base", "warmup": "after SFT", "grpo": "after GRPO"}
@@ -75,9 +75,10 @@ def _cell(rate: Mapping[str, Any] | None) -> str:
 
 def show_probe(found: Mapping[str, Any]) -> None:
     """Print a probe: rates, the forecast, lengths, findings, and the verdict last."""
-    console = Console()
+    console = Results()
+    is_piped = not console.is_terminal
     rates = Table(
-        title=f"{found['problems']} problems × {found['completions'] // found['problems']} completions",
+        title=f"{found['problems']} problems × {found['completions'] // found['problems']} completions, %",
         title_justify="left",
     )
     for name in found["rates"]:
@@ -87,8 +88,14 @@ def show_probe(found: Mapping[str, Any]) -> None:
     signal = found["signal"]
     console.print(
         f"groups of {found['group_size']}: live {signal['live_share']:.0%} by outcome, {signal['live_share_total']:.0%} by total "
-        f"reward; all fail {signal['all_fail_share']:.0%}, all pass {signal['all_pass_share']:.0%}"
+        f"reward; all fail {signal['all_fail_share']:.0%}, all pass {signal['all_pass_share']:.0%}",
+        soft_wrap=is_piped,
     )
+    paid = ", ".join(
+        f"{name.removesuffix('_reward_func')} {'–' if mean is None else format(mean, '.3g')}"
+        for name, mean in found["rewards"].items()
+    )
+    console.print(Text(visible(f"a completion is paid on average: {paid}")), soft_wrap=is_piped)
     forecast = Table(title="live groups to expect, 90 % of fresh draws", title_justify="left")
     for of_size in found["forecast"]:
         forecast.add_column(f"G={of_size['group_size']}", justify="right")
@@ -103,14 +110,16 @@ def show_probe(found: Mapping[str, Any]) -> None:
     spread = "" if entropy is None else f"entropy {entropy:.2f} nats; "
     console.print(
         f"tokens: median {lengths['p50']:.0f}, 95 % below {lengths['p95']:.0f}; cap {found['cap']}, advised {lengths['advised_cap']:.0f}; "
-        f"cut {found['unfinished_share']:.0%}; {spread}distinct {found['distinct_share']:.0%}"
+        f"cut {found['unfinished_share']:.0%}; {spread}distinct {found['distinct_share']:.0%}",
+        soft_wrap=is_piped,
     )
     for finding in found["findings"]:
         console.print(
             visible(f"{finding['severity']}: {finding['code']}: {finding['evidence']}; {finding['advice']}"),
             markup=False,
+            soft_wrap=is_piped,
         )
-    console.print(visible(found["headline"]), markup=False, style="bold")
+    console.print(visible(found["headline"]), markup=False, style="bold", soft_wrap=is_piped)
 
 
 def _share(rate: Mapping[str, Any] | None) -> str:

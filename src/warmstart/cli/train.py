@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +107,22 @@ def probe(
         from warmstart.cli.tables import show_probe
 
         show_probe(found.to_dict())
+        if adapter is None and server is None:
+            _say_what_is_next(found, recipe, set_ or [])
     raise typer.Exit(_EXITS[str(found.diagnosis.decision)])
+
+
+def _say_what_is_next(found: Any, recipe: str, changes: list[str]) -> None:  # noqa: ANN401
+    from warmstart.plan import can_be_cured
+
+    said = str(found.diagnosis.decision)
+    command = shlex.join(["warmstart", "run", recipe, *(word for one in changes for word in ("--set", one))])
+    if said == "GO":
+        typer.echo(f"next: {command}", err=True)
+    elif said == "FIX" and can_be_cured(found.diagnosis.findings):
+        typer.echo(f"next: {command} tries the cures, cheapest first, and trains if one helps", err=True)
+    else:
+        typer.echo("next: repair what is named and probe again; no cure of a run can", err=True)
 
 
 _EXITS = {"GO": 0, "FIX": 3, "STOP": 4}
@@ -202,6 +218,6 @@ def _show_summary(folder: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _print(table: object) -> None:
-    from rich.console import Console
+    from warmstart.cli.console import Results
 
-    Console().print(table)
+    Results().print(table)

@@ -23,6 +23,8 @@ def sentences(error: ValidationError, recipe: type[BaseModel]) -> Iterator[str]:
             yield from message.split("\n")
         elif found["type"] == "model_type":
             yield f"{key}: {_shown(found['input'])} does not do; it has fields of its own, as `warmstart recipes show tiny` does"
+        elif found["type"] == "list_type" and isinstance(found["input"], str):
+            yield f"{key}: {_shown(found['input'])} is no list; put it in brackets: '{key}=[…]'"
         elif found["type"] == "string_type":
             yield f"{key}: {_shown(found['input'])} is not read as text; quote it inside, as in {key}='\"1e5\"'"
         else:

@@ -11,6 +11,7 @@ from warmstart.trl_fields import did_you_mean
 SHOW = "`warmstart recipes show tiny` shows a whole recipe"
 """The hint of whoever wrote a recipe that is none."""
 
+_OF_DATA = (".jsonl", ".csv", ".parquet")
 _RECIPES = resources.files("warmstart") / "recipes"
 
 
@@ -24,8 +25,13 @@ def recipe_text(name_or_path: str | Path) -> str:
     """Return the YAML of a packaged recipe or a file.
 
     Raises:
-        ConfigError: If there is neither.
+        ConfigError: If there is neither, or if the file holds problems.
     """
+    if Path(name_or_path).suffix in _OF_DATA:
+        raise ConfigError(
+            f"{name_or_path} is no recipe but a file of data",
+            f"name a recipe and give it the file: tiny --set data.source=files --set data.path={name_or_path}",
+        )
     if str(name_or_path) in list_recipes():
         return (_RECIPES / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     try:

@@ -136,9 +136,11 @@ class DataConfig(_Section):
 
     @field_validator("path")
     @classmethod
-    def _hub_and_files_need_a_path(cls, path: str | None, info: ValidationInfo) -> str | None:
+    def _the_source_and_the_path_go_together(cls, path: str | None, info: ValidationInfo) -> str | None:
         if path is None and info.data.get("source") in ("hub", "files"):
             raise ValueError(f"data.path is needed with data.source={info.data['source']}")
+        if path is not None and info.data.get("source") == "synthetic":
+            raise ValueError("data.path is read by nothing with data.source=synthetic; set data.source=files")
         return path
 
 

@@ -120,7 +120,7 @@ LEARNING = (
         _I,
         "the problems are too hard",
         "format is fine, correctness 0, all groups fail",
-        "easier problems first, larger groups",
+        "easier problems first, a stronger model, larger groups",
     ),
     Cause(
         "tags-differ",

@@ -111,6 +111,7 @@ def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
                     facts = stage(this)
             except HopelessError as error:
                 conclude(folder)
+                this.progress.say(f"report: {folder.report_path}")
                 error.is_said = not ranks.is_main()
                 raise
             except (KeyboardInterrupt, SystemExit):

@@ -35,9 +35,12 @@ def look_for_overlap(run: Run, also: dict[str, Sequence[Text]] | None = None) ->
 
 def _say(run: Run, found: Overlap, sources: set[str] | None) -> None:
     shared = found.describe()
-    if run.recipe.data.source == "synthetic" and found.ngram:
+    is_generated = run.recipe.data.source == "synthetic" and sources is None
+    if is_generated and found.ngram:
         shared += "; generated problems share their sentences, with other names and numbers"
     run.progress.say(f"overlap: {shared}")
+    if is_generated and not found.normalised:
+        return
     told = [pair for pair in found.pairs if sources is None or pair.source in sources]
     for pair in told[:_SAID]:
         shown = shortened(visible(pair.shared.replace("\n", " ")), _LONGEST)

@@ -88,14 +88,11 @@ def probe_stage(run: Run) -> dict[str, Any]:
         HopelessError: If the diagnosis is STOP and nobody said ``force``.
     """
     recipe = run.recipe
+    settings = _announced(run)
     model = run.model()
     prompter = run.prompter()
     for change in prompter.changes:
         run.progress.say(f"plumbing: {change}")
-    settings = settings_of(recipe)
-    run.progress.say(
-        f"probe: {settings.problems} problems × {settings.completions} completions, at most {settings.most_tokens:,} tokens"
-    )
     found = _wide_enough(run, model, prompter, settings)
     keep(run, found)
     run.progress.say(found.diagnosis.headline())
@@ -129,12 +126,20 @@ def probe_recipe(
 ) -> Probe:
     """Return the probe of the recipe's base, of an adapter on it, or of a server, outside any run directory."""
     run = Run(recipe, None, progress or Quiet())
+    settings = _announced(run)
     model = server or run.model(adapter)
-    settings = settings_of(recipe)
-    run.progress.say(
-        f"probe: {settings.problems} problems × {settings.completions} completions, at most {settings.most_tokens:,} tokens"
-    )
     return _wide_enough(run, model, run.prompter(), settings)
+
+
+def _announced(run: Run) -> ProbeSettings:
+    """Return what the probe asks, said before it does; data that cannot be read is refused before a model is loaded."""
+    settings = settings_of(run.recipe)
+    settings = replace(settings, problems=min(settings.problems, len(run.data.train)))
+    asked = f"{settings.problems} problems × {settings.completions} completions"
+    run.progress.say(
+        f"probe: {asked}, at most {settings.most_tokens:,} tokens; {len(run.data.eval)} problems are held out"
+    )
+    return settings
 
 
 def _wide_enough(run: Run, model: Any, prompter: Prompter, settings: ProbeSettings) -> Probe:  # noqa: ANN401

@@ -115,6 +115,9 @@ class Probe:
             "problems": facts.problems,
             "completions": facts.completions,
             "rates": {name: _rate(values) for name, values in rates.items()},
+            "rewards": {
+                name: _mean(facts.rewards_P_K_R[:, :, index]) for index, name in enumerate(facts.reward_names)
+            },
             "signal": facts.signal(),
             "live_bound": self.live_bound,
             "forecast": [found.to_dict() for found in self.forecasts],
@@ -128,6 +131,11 @@ class Probe:
             "temperature": facts.temperature,
             "solve_rates": {name: list(counts) for name, counts in self.solve_rates.items()},
         }
+
+
+def _mean(paid_P_K: Any) -> float | None:  # noqa: ANN401
+    known = paid_P_K[~np.isnan(paid_P_K)]
+    return float(known.mean()) if known.size else None
 
 
 def _rate(values_P_K: Any) -> dict[str, Any] | None:  # noqa: ANN401

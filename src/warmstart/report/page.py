@@ -94,7 +94,8 @@ def _facts(run: RunDir) -> dict[str, Any]:
     measured = {stage: summary["eval"][stage] for stage in EVAL_STAGES if stage in summary["eval"]}
     return {
         "summary": summary,
-        "headline": _headline(summary),
+        "headline": headline(summary),
+        "is_ended": _is_ended(summary),
         "alpha": estimates.ALPHA,
         "measured": measured,
         "comparisons": _comparisons(summary),
@@ -118,13 +119,10 @@ def _facts(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _headline(summary: Mapping[str, Any]) -> str:
-    """Return the sentence of the page: of a run that its probe ended before a model was measured, why."""
-    last = next(iter(reversed(summary["verdicts"])), None)
-    if summary["eval"] or last is None:
-        return headline(summary)
-    first = next(iter(last["findings"]), None)
-    return f"{last['verdict']}: {first['evidence']}; {first['advice']}." if first else f"{last['verdict']}."
+def _is_ended(summary: Mapping[str, Any]) -> bool:
+    """Say whether the probe ended the run: its verdict is STOP, and nobody forced a plan."""
+    first = next(iter(summary["verdicts"]), None)
+    return first is not None and first["verdict"] == "STOP" and summary["plan"] is None
 
 
 def _training(run: RunDir, summary: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def headline(summary: Mapping[str, Any]) -> str:
     """Return the result of a run in one sentence, with numbers, intervals and what may be chance."""
     measured = [stage for stage in EVAL_STAGES if (summary["eval"].get(stage) or {}).get("greedy")]
     if not measured:
-        return "Nothing has been measured yet."
+        return _verdict(summary["verdicts"])
     n = summary["eval"][measured[0]]["n"]
     rates = [
         f"{STAGE_NAMES[stage]} {describe_rate(summary['eval'][stage]['greedy']['strict'], n)}"
@@ -155,6 +155,17 @@ def headline(summary: Mapping[str, Any]) -> str:
     ]
     told = f"Right answers in the exact format on {n:,} held-out problems (greedy): {' → '.join(rates)}"
     return "; ".join([told, *_last_change(summary, measured)]) + "."
+
+
+def _verdict(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the probe says of a run without a measurement: why it ended, else what was said last."""
+    if not verdicts:
+        return "Nothing has been measured yet."
+    said = verdicts[0] if verdicts[0]["verdict"] == "STOP" else verdicts[-1]
+    first = next(iter(said["findings"]), None)
+    if first is None:
+        return f"{said['verdict']}."
+    return f"{said['verdict']}: {first['code']}: {first['evidence']}; {first['advice']}."
 
 
 def _last_change(summary: Mapping[str, Any], measured: Sequence[str]) -> list[str]:
