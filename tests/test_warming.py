@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from warmstart import pipeline
 from warmstart.config.schema import load_recipe, recipe_text
+from warmstart.diagnosis import Decision, Diagnosis, finding
 from warmstart.errors import HopelessError
 from warmstart.pipeline import run
+from warmstart.pipeline.probing import tell_cure
 from warmstart.pipeline.warming import self_traces
 from warmstart.progress import Quiet
 from warmstart.runs.directory import RunDir
@@ -82,10 +86,34 @@ def test_shuffled_golds_end_in_stop_with_the_finding_and_nothing_is_trained(tmp_
     assert folder.report_path.is_file()
 
 
+def test_a_warning_that_does_not_end_the_training_is_said_where_it_begins() -> None:
+    class Heard(Quiet):
+        lines: ClassVar[list[str]] = []
+
+        def say(self, line: str) -> None:
+            self.lines.append(line)
+
+    shares = dict.fromkeys(
+        ("format", "strict", "lenient", "live_share", "all_fail_share", "all_pass_share"), 0.5
+    )
+    done = {"name": "self-warm-start", "before": shares, "after": {**shares, "verdict": "GO"}}
+    warned = finding("reward-idle", "mine pays none of 512 completions")
+    context = pipeline.Run(load_recipe("tiny"), None, Heard())
+    for decision in (Decision.FIX, Decision.GO):
+        tell_cure(context, done, SimpleNamespace(diagnosis=Diagnosis("warmup", decision, (warned,), {})))
+    assert [line.split(":")[0] for line in Heard.lines] == ["cure self-warm-start"] * 2 + ["warning"]
+    assert "reward-idle: mine pays none of 512 completions" in Heard.lines[-1]
+
+
 def test_problems_of_twelve_steps_end_in_stop_too_hard_and_nothing_is_trained(tmp_path) -> None:
     recipe = load_recipe("tiny", ["data.steps=12", "data.train_problems=400", "eval.problems=8"])
     with pytest.raises(HopelessError, match=r"too-hard: 0 of [\d,]+ completions solve") as caught:
         run(recipe, tmp_path / "run", recipe_yaml=recipe_text("tiny"))
     assert "p < " in str(caught.value)
+    folder = RunDir.open(tmp_path / "run")
+    assert folder.read_json(folder.summary_path)["headline"].startswith("STOP: too-hard: 0 of ")
+    page = folder.report_path.read_text()
+    assert "The diagnosis ended this run" in page
+    assert "Still to do" not in page
     assert not (tmp_path / "run" / "warmup").exists()
     assert not (tmp_path / "run" / "grpo").exists()

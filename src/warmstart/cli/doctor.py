@@ -36,6 +36,8 @@ def doctor(json: Json = False) -> None:
             typer.echo(f"{'✗' if check.fix else '✓'} {check.name:{width}}  {check.found}")
             if check.fix:
                 typer.echo(f"  fix: {check.fix}")
+        if not any(check.fix for check in checks):
+            typer.echo("nothing to fix")
     if any(check.fix for check in checks):
         raise typer.Exit(1)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from warmstart.config.schema import Recipe
 from warmstart.data import DataSplits
 from warmstart.data.overlap import find_overlap
-from warmstart.diagnosis import DataFacts, Decision, Finding, diagnose_data, told_twice
+from warmstart.diagnosis import DataFacts, Decision, Finding, Severity, diagnose_data, told_twice
 from warmstart.diagnosis.verdict import HOPELESS
 from warmstart.errors import HopelessError
 from warmstart.models import load_tokenizer
@@ -96,6 +96,7 @@ def probe_stage(run: Run) -> dict[str, Any]:
     found = _wide_enough(run, model, prompter, settings)
     keep(run, found)
     run.progress.say(found.diagnosis.headline())
+    _tell_warnings(run, found)
     cures: list[dict[str, Any]] = []
     if recipe.probe.cure != "auto":
         plan: Plan | None = _forced(run, found)
@@ -225,7 +226,7 @@ def _plan(
         )
         keep(run, found)
         cures.append(cure(rung, first, found))
-        run.progress.say(say_cure(cures[-1]))
+        tell_cure(run, cures[-1], found)
         if found.diagnosis.decision is Decision.GO:
             return Plan(prompt=rung)
     if first.live_bound < HOPELESS:
@@ -246,8 +247,8 @@ def _shown(found: Probe) -> dict[str, Any]:
     return {"verdict": str(found.diagnosis.decision), **{name: signal[name] for name in wanted}}
 
 
-def say_cure(done: dict[str, Any]) -> str:
-    """Return one line about a rung: before → after."""
+def tell_cure(run: Run, done: dict[str, Any], found: Probe) -> None:
+    """Say one line about a rung, before → after, and what is still amiss where training goes on."""
     before, after = done["before"], done["after"]
     changes = ", ".join(
         f"{words} {before[name]:.0%} → {after[name]:.0%}"
@@ -257,7 +258,15 @@ def say_cure(done: dict[str, Any]) -> str:
             ("live_share", "live groups"),
         )
     )
-    return f"cure {done['name']}: {changes}: {after['verdict']}"
+    run.progress.say(f"cure {done['name']}: {changes}: {after['verdict']}")
+    _tell_warnings(run, found)
+
+
+def _tell_warnings(run: Run, found: Probe) -> None:
+    if found.diagnosis.decision is Decision.GO:
+        for one in found.diagnosis.findings:
+            if one.severity is Severity.WARNING:
+                run.progress.say(f"warning: {one.code}: {one.evidence}; {one.advice}")
 
 
 def keep(run: Run, found: Probe) -> None:

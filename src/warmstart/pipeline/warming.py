@@ -20,8 +20,8 @@ from warmstart.pipeline.probing import (
     keep,
     probe_model,
     probe_problems,
-    say_cure,
     stop,
+    tell_cure,
 )
 from warmstart.plan import Plan
 from warmstart.probing.probe import Probe, ProbeSettings
@@ -84,7 +84,7 @@ def sft(run: Run) -> dict[str, Any]:
         keep(run, found)
         shown = name if gentleness == 1 else f"{name}, gentler"
         cures.append(cure_from(shown, first, found))
-        run.progress.say(say_cure(cures[-1]))
+        tell_cure(run, cures[-1], found)
         run.folder.write_json(run.folder.cures_path, cures)
         facts |= {"warm_start": shown, "verdict": str(found.diagnosis.decision)}
         if found.diagnosis.decision is Decision.GO:
@@ -335,7 +335,7 @@ def _climb_on(
         )
         keep(run, after)
         cures.append(cure(name, found, after))
-        run.progress.say(say_cure(cures[-1]))
+        tell_cure(run, cures[-1], after)
         run.folder.write_json(run.folder.cures_path, cures)
         found = after
         if found.diagnosis.decision is Decision.GO:
