@@ -122,7 +122,7 @@ def _say_what_is_next(found: Any, recipe: str, changes: list[str]) -> None:  # n
     elif said == "FIX" and can_be_cured(found.diagnosis.findings):
         typer.echo(f"next: {command} tries the cures, cheapest first, and trains if one helps", err=True)
     else:
-        typer.echo("next: repair what is named and probe again; no cure of a run can", err=True)
+        typer.echo("next: repair what is named, then probe again; the cures of a run cannot", err=True)
 
 
 _EXITS = {"GO": 0, "FIX": 3, "STOP": 4}

@@ -89,7 +89,7 @@ LEARNING = (
         _B,
         "the model agrees with itself against the gold answers",
         "the model gives one answer again and again and earns 0 for it",
-        "check the golds; rows may have slipped",
+        "check the golds; rows may have slipped; if they are right, the model errs alike on such problems: take easier ones",
         False,
     ),
     # What the model can do. "Too hard" before "no format": without right answers there is no cold
