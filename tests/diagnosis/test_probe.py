@@ -385,6 +385,20 @@ def test_golds_that_a_warm_start_unlearnt_are_lost_skill_and_no_wrong_golds() ->
     assert first(replace(wrong, lenient_before=wilson(4, 384))) == "gold-contradicted"
 
 
+def test_a_weak_model_that_now_and_then_agrees_with_itself_says_nothing_of_the_golds() -> None:
+    # Seen on problems of three steps: 13 majorities of 64 problems, all against true golds, one of them sure.
+    facts = cold_probe()
+    given = [[str(1000 * row + column) for column in range(8)] for row in range(facts.problems)]
+    for row in range(13):
+        given[row][: 6 if row == 0 else 4] = [f"{row}.5"] * (6 if row == 0 else 4)
+    wrong = against_golds(facts, list(facts.golds), [tuple(row) for row in given])
+    assert "gold-contradicted" not in codes(wrong)  # type: ignore[arg-type]
+    for row in range(13):
+        given[row][:6] = [f"{row}.5"] * 6
+    sure = against_golds(facts, list(facts.golds), [tuple(row) for row in given])
+    assert "gold-contradicted" in codes(sure)  # type: ignore[arg-type]
+
+
 def test_golds_that_are_all_off_by_one_are_contradicted_too() -> None:
     facts = healthy_probe()
     golds = [str(int(gold) + 1) for gold in facts.golds]

@@ -34,10 +34,12 @@ SURE = 0.75
 """From this share of a problem's answers alike on, the model is sure."""
 SURE_WRONG = 0.2
 """Share of sure answers against the gold that wrong golds alone explain: tiny models have 0 … 5 %."""
-MANY = 0.1
-"""Share of problems that must have a confident majority before the golds are doubted; ten at least. Tiny
-models with four samples: 20 % cold, 70 % warm (3 … 7 % of them against true golds, 98 % against shuffled
-ones), and 3 % on problems beyond them."""
+MANY, MOST = 0.1, 0.25
+"""Shares of problems that must have a confident majority before the golds are doubted, ten at least: the second,
+or the first if the model is sure of `SURE_OF` of them. Tiny models with four samples, where a majority is sure:
+20 % cold, 70 % warm (3 … 7 % of them against true golds, 98 % against shuffled ones), and 3 % on problems beyond
+them; with eight samples 38 % cold, and 11 … 20 % on problems beyond it, hardly any of them sure."""
+SURE_OF = 0.3
 SKILL = 0.1
 """Points of lenient accuracy a warm start may cost within the noise of its measurement."""
 GATED = 0.25
@@ -79,7 +81,8 @@ def gold_contradicted(facts: ProbeFacts) -> Finding | None:
                 sure[int(is_against)] += 1
     of, values = len(majorities), set(majorities)
     variety = min(of, len(set(facts.golds)) or of)
-    if of < max(ENOUGH, MANY * facts.problems) or len(values) < 0.5 * variety:
+    needed = MANY if sum(sure) >= SURE_OF * of else MOST
+    if of < max(ENOUGH, needed * facts.problems) or len(values) < 0.5 * variety:
         return None
     is_most = against >= CONTRADICTED * of and wilson(int(against), of).low > 0.5
     if not is_most and not _contradicts_even_when_sure(*sure):
