@@ -281,8 +281,9 @@ def test_a_run_that_was_stopped_by_its_probe_has_a_page_without_error(browser, t
     run.write_json(run.probe_path("base"), {"stage": "base", "verdict": "STOP", "findings": [finding]})
     opened = Opened(browser, build_report(run.path))
     assert opened.complaints == []
-    said = "STOP: 0 of 512 completions are right"
-    assert said in opened.page.locator(".story").inner_text().replace("\u00a0", " ")
-    assert opened.page.locator("h1").inner_text().replace("\u00a0", " ") == f"{said}; take easier problems."
+    story = opened.page.locator(".story").inner_text().replace("\u00a0", " ")
+    assert "STOP: 0 of 512 completions are right" in story
+    headline = opened.page.locator("h1").inner_text().replace("\u00a0", " ")
+    assert headline == "STOP: too-hard: 0 of 512 completions are right; take easier problems."
     assert opened.page.locator("#explorer").count() == 0
     opened.context.close()

@@ -72,7 +72,7 @@ from warmstart.rewards.files import RewardFile
 from warmstart.rewards.process import ProcessReward
 from warmstart.rewards import correctness_reward_func
 from warmstart.tags import DEFAULT_TAGS
-from warmstart.templates import make_prompter
+from warmstart.templates.prompter import make_prompter
 from warmstart.training.grpo import prompt_rows
 from warmstart.training.reward_faults import RewardFaults
 from warmstart.training.signal_config import SignalConfig
