@@ -49,7 +49,7 @@ def test_progress_and_probes_cannot_steer_the_terminal(capsys) -> None:
             "problems": 1, "completions": 8, "rates": {"strict": rate}, "group_size": 8, "forecast": [],
             "signal": dict.fromkeys(("live_share", "live_share_total", "all_fail_share", "all_pass_share"), 0.5),
             "lengths": {"p50": 1, "p95": 2, "advised_cap": 3}, "cap": 4, "unfinished_share": 0, "entropy": 1.0,
-            "distinct_share": 1.0, "findings": [finding], "headline": ATTACK,
+            "distinct_share": 1.0, "findings": [finding], "headline": ATTACK, "rewards": {ATTACK: 0.5},
         }
     )  # fmt: skip
     shown = capsys.readouterr()

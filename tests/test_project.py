@@ -54,6 +54,18 @@ def test_nothing_that_runs_strangers_code_is_in_the_sources() -> None:
     assert found == []
 
 
+def test_no_pattern_repeats_a_group_possessively() -> None:
+    """Python 3.11.0 to 3.11.4 matches such a repeat wrongly where it had to go back inside it (gh-106052)."""
+    possessive = re.compile(r"(?<!\\)\)[*+?]\+|(?<!\\)\)\{[\d,]+\}\+|\(\?>")
+    patterns = [
+        (path.name, line)
+        for path in SOURCES
+        for line in path.read_text().splitlines()
+        if re.search(r"\br?f?r?[\"']", line)
+    ]
+    assert [found for found in patterns if possessive.search(found[1])] == []
+
+
 def test_the_version_is_the_same_in_the_package_and_its_metadata() -> None:
     import warmstart
 

@@ -76,12 +76,12 @@ class Tags:
     def scanner(self) -> re.Pattern[str]:
         """Return the pattern of a tag in any case, with attributes and inner spaces, but not ``<answer/>``.
 
-        Every repeat is possessive and ends at the next bracket, so that a scan is linear.
+        Every repeat of a character is possessive and ends at the next bracket, so that a scan is linear.
         """
         names = "|".join(dict.fromkeys((self.reasoning, self.answer, "think")))
         space = r"[ \t\r\n]"
         return re.compile(
-            rf"<{space}*+(/?){space}*+({names})(?:{space}[^<>]*+)?+(?<!/)>", re.IGNORECASE | re.ASCII
+            rf"<{space}*+(/?){space}*+({names})(?:{space}[^<>]*+)?(?<!/)>", re.IGNORECASE | re.ASCII
         )
 
 

@@ -10,11 +10,11 @@ from warmstart.grading.notation import boxes
 from warmstart.tags import MAX_CHARS, Parsed
 
 _MAX_ANSWER = 1_000
-_PHRASE = re.compile(r"\banswer(?:[ \t]*+(?:is|was|equals|[:=]))++", re.IGNORECASE)
+_PHRASE = re.compile(r"\banswer(?:[ \t]*+(?:is|was|equals|[:=]))+", re.IGNORECASE)
 _LABEL_A = re.compile(r"^[ \t]*+A:", re.MULTILINE)
 _TOKEN = re.compile(
-    r"(?:(?<![\w.)])[-+])?+[$€£¥₹]?+(?:(?<![\d.])\.\d++|(?:[1-9]\d{0,2}+(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?+)"
-    r"(?:/\d++)?+(?:[ ]?+%)?+",
+    r"(?:(?<![\w.)])[-+])?[$€£¥₹]?+(?:(?<![\d.])\.\d++|(?:[1-9]\d{0,2}+(?:,\d{3})+(?!,\d{3}|\d)|\d++)(?:\.\d++)?)"
+    r"(?:/\d++)?(?:[ ]?+%)?",
     re.ASCII,
 )
 _WINDOW = 400

@@ -41,7 +41,7 @@ _TEXT_COMMAND = re.compile(
 )
 _BRACED = re.compile(r"(?<![\^_}\w])\{([^{}]*+)\}")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*+(?:\{\s*+([^{}]*+)\}|(\d))\s*+(?:\{\s*+([^{}]*+)\}|(\d))")
-_PLAIN_NUMBER = re.compile(r"-?+\s*+\d++(?:\.\d++)?+\s*+", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"-?+\s*+\d++(?:\.\d++)?\s*+", re.ASCII)
 _SIZING = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![a-zA-Z])")
 _DEGREES = re.compile(r"\^\s*+(?:\{\s*+\\circ\s*+\}|\\circ)|\\degree(?![a-zA-Z])")
 # Bold, but not the power of 9**9: at least one side of it is no operand.

@@ -54,14 +54,17 @@ _TOO_MANY_DIGITS = NotANumber(f"more than {MAX_DIGITS} digits")
 IMPOSSIBLE = frozenset({_DIVISION_BY_ZERO, _EXPONENT_TOO_LARGE, _POWER_TOO_LARGE, _TOO_MANY_DIGITS})
 """The readings of texts that are written as one number but have no value here."""
 
+# Only repeats of a single character are possessive: Python 3.11.0 to 3.11.4 takes a possessive repeat of a group
+# for matched where it had to go back (gh-106052). A group repeated to its last has `(?!once more)` behind it.
+
 # What clean completions hold, read without further ado: 18, -3, 1,234.50.
-_CLEAN = re.compile(r"([-+]?+)([1-9]\d{0,2}+(?:,\d{3})++|\d++)(?:\.(\d++))?+", re.ASCII)
+_CLEAN = re.compile(r"([-+]?+)([1-9]\d{0,2}+(?:,\d{3})+|\d++)(?:\.(\d++))?", re.ASCII)
 
 _DIGITS = (
-    r"(?:[1-9]\d{0,2}+(?:,\d{3})++(?!\d)|[1-9]\d?+(?:,\d\d(?=,))++,\d{3}(?!\d)"
-    r"|[1-9]\d{0,2}+(?:[ ]\d{3})++(?![\d/])|[1-9]\d{0,2}+(?:_\d{3})++(?!\d)|\d++)"
+    r"(?:[1-9]\d{0,2}+(?:,\d{3})+(?!,\d{3}|\d)|[1-9]\d?+(?:,\d\d(?=,))+(?!,\d\d,),\d{3}(?!\d)"
+    r"|[1-9]\d{0,2}+(?:[ ]\d{3})+(?![ ]\d{3}|[\d/])|[1-9]\d{0,2}+(?:_\d{3})+(?!_\d{3}|\d)|\d++)"
 )
-_PLAIN = rf"(?:{_DIGITS}(?:\.\d++)?+|\.\d++)"
+_PLAIN = rf"(?:{_DIGITS}(?:\.\d++)?|\.\d++)"
 _EXPONENT = r"(?:[+-]?\d++|\{[ ]?[+-]?\d++[ ]?\}|\([+-]?\d++\))"
 _NUMBER = re.compile(
     rf"""(?P<base>{_PLAIN})
@@ -70,17 +73,17 @@ _NUMBER = re.compile(
       | [ ]?(?:\^|\*\*)[ ]?(?P<power>{_EXPONENT})
       | [ ]?/[ ]?(?P<under>-?{_PLAIN})
       | [ ]++(?P<part>\d++)[ ]?/[ ]?(?P<parts>\d++)
-    )?+""",
+    )?""",
     re.VERBOSE | re.ASCII,
 )
 _HAS_DIGIT = re.compile(r"\d", re.ASCII)
 _LIST_MARK = re.compile(r";|,(?!\d)|\b(?:or|and|not)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"[-+*/^]|\d[ ]?+[^\W\d_]")
 _INEQUALITY = re.compile(r"[<>≤≥≠~∼]|[!=]=")
-_LABEL = re.compile(r"(?:[^\W\d]|[ .,:;'\"#%&()]|[-/](?=[ ]?[^\W\d_]))*+")
-_UNIT = re.compile(r"(?:[^\W\d]|[ .,'\"/()%$€£¥₹-])*+")
+_LABEL = re.compile(r"(?:[^\W\d]|[ .,:;'\"#%&()]|[-/](?=[ ]?[^\W\d_]))*")
+_UNIT = re.compile(r"(?:[^\W\d]|[ .,'\"/()%$€£¥₹-])*")
 _UNIT_POWER = re.compile(r"(?<=[^\W\d_])(?:[ ]*+\^(?:\{-?[1-9]\}|-?[1-9](?!\d))|[23](?![\w.,]))")
-_WORD = re.compile(r"[^\W\d_]++(?:['’][^\W\d_]++)?+")
+_WORD = re.compile(r"[^\W\d_]++(?:['’][^\W\d_]++)?")
 _SIGNS = (["negative"], ["minus"])
 _CURRENCY = " $€£¥₹₽₩₱¢"
 _TRAILING = " .,:;!*`\"'"
