@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from warmstart.cli import app
-from warmstart.config.schema import Recipe, load_recipe, recipe_text
+from warmstart.config.schema import Recipe, load_recipe, recipe_text, resolved
 from warmstart.config.yaml_loader import NotYaml, load
 from warmstart.errors import ConfigError
 
@@ -59,18 +61,42 @@ def test_a_recipe_with_something_typed_into_it_is_one_or_is_refused(tmp_path_fac
     path = tmp_path_factory.getbasetemp() / "typed.yaml"
     path.write_bytes((TINY[:at] + typed + TINY[at:]).encode("utf-8", "surrogatepass"))
     try:
-        load_recipe(path)
+        found = load_recipe(path)
     except ConfigError as refused:
         _is_told(refused)
+    else:
+        # Every setting can be written down and read again, as the run directory does.
+        assert Recipe.model_validate(resolved(found)) == found
 
 
 @settings(max_examples=40)
-@given(st.text(max_size=30))
-def test_any_override_is_applied_or_refused(text) -> None:
+@given(
+    st.text(max_size=30)
+    | st.tuples(
+        st.sampled_from(["seed", "grpo.steps", "grpo.learning_rate", "eval.samples", "name"]),
+        st.integers(-3, 99) | st.floats() | st.text(max_size=5),
+    ).map(lambda pair: f"{pair[0]}={pair[1]}")
+)
+def test_any_override_is_applied_or_refused_and_changes_nothing_else(text) -> None:
     try:
-        load_recipe("tiny", [text])
+        found = _flat(resolved(load_recipe("tiny", [text])))
     except ConfigError as refused:
         _is_told(refused)
+    else:
+        key, _, value = text.partition("=")
+        assert {name for name, now in found.items() if now != AS_SHIPPED[name]} <= {key}
+        assert str(found[key]) == str(yaml.safe_load(value)) or float(found[key]) == float(value)
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        inner = _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+        flat |= inner
+    return flat
+
+
+AS_SHIPPED = _flat(resolved(load_recipe("tiny")))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,21 @@ def test_what_lies_in_unwritten_places_does_not_reach_the_logits(model) -> None:
     assert float(layer.keys[:, :, 4:].abs().sum() + layer.values[:, :, 4:].abs().sum()) == 0.0
 
 
+@pytest.mark.parametrize("kind", ["dynamic", "longrope", "yarn", "default"])
+def test_an_embedding_that_asks_how_long_the_text_is_is_not_recorded(kind) -> None:
+    class Rotary(torch.nn.Module):
+        rope_type = kind
+
+    assert graphed._looks_at_numbers(Rotary()) == (kind in ("dynamic", "longrope"))
+    Rotary.rope_type = {"full_attention": kind, "sliding_attention": "default"}
+    assert graphed._looks_at_numbers(Rotary()) == (kind in ("dynamic", "longrope"))
+
+
+def test_the_embeddings_of_qwen_can_be_recorded(model) -> None:
+    assert any(hasattr(module, "rope_type") for module in model.modules())
+    assert not any(map(graphed._looks_at_numbers, model.modules()))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it is possible")
 def test_nothing_is_recorded_without_a_gpu(model) -> None:
     assert not graphed.is_possible(model)

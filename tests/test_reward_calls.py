@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import math
+import sys
 import time
 
 import numpy as np
@@ -32,6 +34,21 @@ def test_an_async_function_is_awaited() -> None:
         return [1.0] * len(completions)
 
     assert _call(paid)[0].tolist() == [[1.0], [1.0]]
+
+
+def test_a_function_that_ends_the_program_or_is_cancelled_has_raised() -> None:
+    def quits(completions, **kwargs):
+        sys.exit("no key")
+
+    async def cancelled(completions, **kwargs):
+        raise asyncio.CancelledError
+
+    _, faults = _call(quits, cancelled)
+    assert [(one.name, one.kind, one.rows) for one in faults] == [
+        ("quits", "raises", 2),
+        ("cancelled", "raises", 2),
+    ]
+    assert faults[0].example == "SystemExit: no key"
 
 
 def test_a_row_that_raises_is_counted_and_the_others_keep_their_values() -> None:

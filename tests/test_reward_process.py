@@ -112,6 +112,19 @@ def test_a_sound_function_pays_what_it_says_and_none_is_its_own_could_not_tell(f
     assert _called(file, name, answer=["ab", "x"]) == (values, [])
 
 
+def test_a_function_that_ends_the_program_has_raised_and_a_file_that_does_cannot_be_imported(
+    tmp_path,
+) -> None:
+    quits = tmp_path / "quits.py"
+    quits.write_text("import sys\ndef judge(completions, **kwargs):\n    sys.exit('no key')\n")
+    values, faults = _called(quits, "judge")
+    assert values == [None] * len(TEXTS)
+    assert {(one.kind, one.example) for one in faults} == {("raises", "SystemExit: no key (line 3)")}
+    quits.write_text("import sys\ndef judge(completions, **kwargs):\n    return [1.0]\nsys.exit('usage')\n")
+    with pytest.raises(GraderError, match="cannot be imported: SystemExit: usage"):
+        _called(quits, "judge")
+
+
 def test_a_row_that_raises_is_left_without_a_value_and_the_others_keep_theirs(file) -> None:
     values, faults = _called(file, "bad_row")
     assert values == [-1.0, None]

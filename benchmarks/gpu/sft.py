@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from shapes import LORA, RANK, SIZES, free, model_shape, name_of, peak_gb, random_model
+from shapes import LORA, RANK, SIZES, device_for, free, keep, model_shape, name_of, peak_gb, random_model
 
 from warmstart.budget.durations import update_seconds
 from warmstart.budget.gpus import gpu_here
@@ -132,10 +131,7 @@ def main() -> int:
     parser.add_argument("--checkpointing", action="store_true", help="with gradient checkpointing")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu" and options.shape != ["tiny"]:
-        print("error: no GPU\nhint: --shape tiny --completion 8 runs on the CPU", file=sys.stderr)
-        return 2
+    device = device_for(options.shape)
     where = name_of(device)
     print(f"{where['device']}, torch {where['torch']}, TRL {where['trl']}\n")
     print(
@@ -153,9 +149,7 @@ def main() -> int:
             flush=True,
         )
     if options.json is not None:
-        settings = {key: value for key, value in vars(options).items() if key != "json"}
-        text = json.dumps({**where, "settings": settings, "measured": [asdict(one) for one in found]})
-        options.json.write_text(text, encoding="utf-8")
+        keep(options.json, device, options, found)
     return 0
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
-from dataclasses import dataclass
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -89,6 +94,27 @@ def free(device: str) -> None:
 def peak_gb(device: str) -> float:
     """Return the most memory that torch has handed out since the last `free`, in GB (10⁹ bytes)."""
     return torch.cuda.max_memory_allocated() / GIGA if device == "cuda" else 0.0
+
+
+def device_for(shapes: Sequence[str]) -> str:
+    """Return where the shapes are measured: the GPU, or the CPU for ``tiny`` alone.
+
+    Raises:
+        SystemExit: With 2, if there is no GPU for the others.
+    """
+    if torch.cuda.is_available():
+        return "cuda"
+    if set(shapes) != {"tiny"}:
+        print("error: no GPU\nhint: --shape tiny --completion 8 runs on the CPU", file=sys.stderr)
+        raise SystemExit(2)
+    return "cpu"
+
+
+def keep(path: Path, device: str, options: argparse.Namespace, measured: Sequence[Any]) -> None:
+    """Write what was measured, on what and with which options, as JSON."""
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    found = {**name_of(device), "settings": settings, "measured": [asdict(one) for one in measured]}
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def name_of(device: str) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 from rich.console import Console
+from rich.text import Text
+
+from warmstart.visible import visible
 
 _PIPED = 160
 """Columns of what is piped or kept in a file: no terminal gives a width, and 80 cut tables in two."""
@@ -17,6 +20,10 @@ class Results(Console):
         super().__init__(highlight=False)
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = _PIPED
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one line, in a pipe however long it is; model output in it cannot steer the terminal."""
+        self.print(Text(visible(text), style), soft_wrap=not self.is_terminal)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the program, which ends with 0; rich ends with 1.

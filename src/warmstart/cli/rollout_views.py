@@ -23,8 +23,6 @@ from warmstart.visible import segments, shortened, visible
 
 _PANEL = 56
 """Columns that a text needs to be read; as many stand side by side as there is room for."""
-_PIPED = 160
-"""Columns where there is no terminal to say how many."""
 _HEAD, _TAIL = 3_000, 1_000
 """Characters shown of a text, the rest is counted."""
 _WIDE = 110

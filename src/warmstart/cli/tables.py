@@ -76,7 +76,6 @@ def _cell(rate: Mapping[str, Any] | None) -> str:
 def show_probe(found: Mapping[str, Any]) -> None:
     """Print a probe: rates, the forecast, lengths, findings, and the verdict last."""
     console = Results()
-    is_piped = not console.is_terminal
     rates = Table(
         title=f"{found['problems']} problems × {found['completions'] // found['problems']} completions, %",
         title_justify="left",
@@ -86,16 +85,15 @@ def show_probe(found: Mapping[str, Any]) -> None:
     rates.add_row(*(_share(rate) for rate in found["rates"].values()))
     console.print(rates)
     signal = found["signal"]
-    console.print(
+    console.say(
         f"groups of {found['group_size']}: live {signal['live_share']:.0%} by outcome, {signal['live_share_total']:.0%} by total "
-        f"reward; all fail {signal['all_fail_share']:.0%}, all pass {signal['all_pass_share']:.0%}",
-        soft_wrap=is_piped,
+        f"reward; all fail {signal['all_fail_share']:.0%}, all pass {signal['all_pass_share']:.0%}"
     )
     paid = ", ".join(
         f"{name.removesuffix('_reward_func')} {'–' if mean is None else format(mean, '.3g')}"
         for name, mean in found["rewards"].items()
     )
-    console.print(Text(visible(f"a completion is paid on average: {paid}")), soft_wrap=is_piped)
+    console.say(f"a completion is paid on average: {paid}")
     forecast = Table(title="live groups to expect, 90 % of fresh draws", title_justify="left")
     for of_size in found["forecast"]:
         forecast.add_column(f"G={of_size['group_size']}", justify="right")
@@ -108,18 +106,13 @@ def show_probe(found: Mapping[str, Any]) -> None:
     console.print(forecast)
     lengths, entropy = found["lengths"], found["entropy"]
     spread = "" if entropy is None else f"entropy {entropy:.2f} nats; "
-    console.print(
+    console.say(
         f"tokens: median {lengths['p50']:.0f}, 95 % below {lengths['p95']:.0f}; cap {found['cap']}, advised {lengths['advised_cap']:.0f}; "
-        f"cut {found['unfinished_share']:.0%}; {spread}distinct {found['distinct_share']:.0%}",
-        soft_wrap=is_piped,
+        f"cut {found['unfinished_share']:.0%}; {spread}distinct {found['distinct_share']:.0%}"
     )
     for finding in found["findings"]:
-        console.print(
-            visible(f"{finding['severity']}: {finding['code']}: {finding['evidence']}; {finding['advice']}"),
-            markup=False,
-            soft_wrap=is_piped,
-        )
-    console.print(visible(found["headline"]), markup=False, style="bold", soft_wrap=is_piped)
+        console.say(f"{finding['severity']}: {finding['code']}: {finding['evidence']}; {finding['advice']}")
+    console.say(found["headline"], "bold")
 
 
 def _share(rate: Mapping[str, Any] | None) -> str:

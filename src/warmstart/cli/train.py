@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from warmstart import ranks
 from warmstart.cli.evaluate import served
 from warmstart.cli.options import Json, Out, Recipe, Set, echo_json, example
+
+if TYPE_CHECKING:
+    from warmstart.probing.probe import Probe
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +115,7 @@ def probe(
     raise typer.Exit(_EXITS[str(found.diagnosis.decision)])
 
 
-def _say_what_is_next(found: Any, recipe: str, changes: list[str]) -> None:  # noqa: ANN401
+def _say_what_is_next(found: Probe, recipe: str, changes: list[str]) -> None:
     from warmstart.plan import can_be_cured
 
     said = str(found.diagnosis.decision)

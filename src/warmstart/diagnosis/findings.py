@@ -109,6 +109,9 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "collapse": _WHAT_A_WINDOW_SHOWS,
 }
 """What each cause accounts for when it is broken or ill; a cause never accounts for itself."""
+EXPLAIN_TOGETHER = {frozenset({"never-stops", "end-token-differs"}): "pad-is-end"}
+"""What two findings account for, a note among them too. Nothing ends because the model ends its turns as the
+template does; what the tokenizer's token pads is no matter then."""
 
 
 def finding(
@@ -135,7 +138,6 @@ def explaining(findings: Iterable[Finding]) -> list[Finding]:
     explained = {
         code for one in found if one.is_serious for code in EXPLAINS.get(one.code, frozenset()) - {one.code}
     }
-    if {"never-stops", "end-token-differs"} <= {one.code for one in found}:
-        # Nothing ends because the model ends its turns as the template does; what the other token pads is no matter.
-        explained.add("pad-is-end")
+    codes = {one.code for one in found}
+    explained |= {code for pair, code in EXPLAIN_TOGETHER.items() if pair <= codes}
     return [one for one in found if one.code not in explained]

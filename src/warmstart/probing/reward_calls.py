@@ -142,7 +142,7 @@ def _call(
             # A function that forgot its return says None of every completion.
             single.append(result is not None and not isinstance(result, Iterable))
             got.extend([None] * len(rows) if result is None else [result] if single[0] else result)
-        except Exception as error:  # noqa: BLE001 - a stranger's function may raise anything; it is reported.
+        except BaseException as error:  # noqa: BLE001 - a stranger's function may raise anything, SystemExit too; it is reported.
             errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True)

@@ -70,16 +70,13 @@ def _cost(stages: Mapping[str, Row]) -> dict[str, Any]:
         {"stage": name} | {key: facts[key] for key in wanted if key in facts}
         for name, facts in stages.items()
     ]
-    peaks = {
-        key: max(line[key] for line in lines if key in line)
-        for key in ("peak_rss_gb", "peak_gpu_gb")
-        if any(key in line for line in lines)
-    }
+    on_gpu = [line["peak_gpu_gb"] for line in lines if "peak_gpu_gb" in line]
     return {
         "wall_s": sum(line.get("wall_s", 0.0) for line in lines),
         "generated_tokens": sum(line.get("generated_tokens", 0) for line in lines),
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
-        **{"peak_rss_gb": 0.0, **peaks},
+        "peak_rss_gb": max((line.get("peak_rss_gb", 0.0) for line in lines), default=0.0),
+        **({"peak_gpu_gb": max(on_gpu)} if on_gpu else {}),
         "by_stage": lines,
     }
 

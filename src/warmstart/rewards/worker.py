@@ -22,6 +22,8 @@ from typing import Any, TextIO
 
 Fault = tuple[str, str]
 """Kind and example."""
+RAISED = (Exception, SystemExit, asyncio.CancelledError)
+"""What a stranger's code may raise: anything, and nobody presses Ctrl-C in this process."""
 
 
 def answer_to(function: Callable[..., Any], columns: Mapping[str, list[Any]], state: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -67,7 +69,7 @@ def _call(
             return nothing, ("wrong-length", f"it returned {_short(got)}, not a list of {count} numbers")
         # One more than wanted is enough to see that there are too many, of an endless generator too.
         values = list(itertools.islice(got, count + 1))
-    except Exception as error:  # noqa: BLE001 - a stranger's function may raise anything; it is reported.
+    except RAISED as error:
         return nothing, ("raises", f"{type(error).__name__}: {_short(error)}{_where(error, function)}")
     if len(values) != count:
         found = f"more than {count}" if len(values) > count else str(len(values))
@@ -133,7 +135,7 @@ def main(path: str, name: str) -> None:
     os.dup2(2, 1)  # whatever the function prints must not look like an answer
     try:
         function = load(path, name)
-    except Exception as error:  # noqa: BLE001 - importing a stranger's file may raise anything.
+    except RAISED as error:
         _say(answers, {"import": f"{type(error).__name__}: {_short(error)}"})
         return
     _say(answers, "ready")

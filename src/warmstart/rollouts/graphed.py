@@ -28,7 +28,8 @@ class FixedLayer(Protocol):
 def is_possible(model: PreTrainedModel) -> bool:
     """Return whether a token of ``model`` can be recorded: on one CUDA device, always by the same kernels.
 
-    Quantised layers choose theirs while they run, and experts take as many rows as are sent to them.
+    Quantised layers choose theirs while they run, experts take as many rows as are sent to them, and some
+    rotary embeddings ask how long the text has become.
     """
     devices = {parameter.device for parameter in model.parameters()}
     config = model.config.get_text_config()
@@ -38,7 +39,16 @@ def is_possible(model: PreTrainedModel) -> bool:
         len(devices) == 1
         and next(iter(devices)).type == "cuda"
         and not (is_quantised or has_experts)
-        and not any(type(module).__name__ == "Linear4bit" for module in model.modules())
+        and not any(_looks_at_numbers(module) for module in model.modules())
+    )
+
+
+def _looks_at_numbers(module: torch.nn.Module) -> bool:
+    """Return whether what the layer does depends on what its tensors hold."""
+    kinds = getattr(module, "rope_type", "")
+    names = kinds.values() if isinstance(kinds, dict) else [str(kinds)]
+    return type(module).__name__ == "Linear4bit" or any(
+        "dynamic" in one or one == "longrope" for one in names
     )
 
 

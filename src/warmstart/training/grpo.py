@@ -20,6 +20,7 @@ from warmstart.batching import BatchPlan
 from warmstart.errors import TrainingError
 from warmstart.models import train_in_float32, trainable_parameters
 from warmstart.records import Problem
+from warmstart.rewards.functions import RewardFunction
 from warmstart.rewards.process import ProcessReward
 from warmstart.templates.prompter import Prompter
 from warmstart.time_split import Work
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from warmstart.training.adaptive_sampler import ProblemSampling
     from warmstart.training.callbacks import Sink
     from warmstart.training.watch import SignalWatch
-
-RewardFunction = Callable[..., list[float | None]]
 
 
 def prompt_rows(prompter: Prompter, problems: Sequence[Problem]) -> list[dict[str, Any]]:

@@ -6,14 +6,16 @@ on the target and its end-of-turn token alone, and a chat template cannot drop o
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from warmstart import ranks
@@ -124,6 +126,40 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
                 parameter.data = parameter.data.to(types[name])
 
 
+def _trainer(
+    model: PeftModel,
+    prompter: Prompter,
+    rows: list[dict[str, list[int]]],
+    arguments: Mapping[str, Any],
+    callbacks: Sequence[TrainerCallback],
+    say: Callable[[str], None],
+    cut: BatchPlan,
+) -> _Trainer:
+    """Return a trainer with this micro-batch and accumulation."""
+    sizes = {
+        "per_device_train_batch_size": cut.per_device,
+        "gradient_accumulation_steps": cut.accumulation,
+    }
+    made = _Trainer(
+        model=model,
+        args=SFTConfig(**{**sizes, **arguments}),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=prompter.tokenizer,
+        callbacks=[FiniteOnly("sft", say), *callbacks],
+    )
+    if made.args.fp16:
+        train_in_float32(model)
+    return made
+
+
+def _precision(model: PeftModel) -> dict[str, bool]:
+    on_gpu = torch.cuda.is_available()
+    return {
+        "bf16": on_gpu and model.dtype == torch.bfloat16,
+        "fp16": on_gpu and model.dtype == torch.float16,
+    }
+
+
 def train_sft(
     model: PeftModel,
     prompter: Prompter,
@@ -160,43 +196,24 @@ def train_sft(
     batches = plan_batches(
         1, batch_size, micro_batch=micro_batch, processes=ranks.count(), name="sft.micro_batch"
     )
-    on_gpu = torch.cuda.is_available()
-    settings = {
-        **fixed_arguments(folder.parent / "trainer" if checkpoints is None else checkpoints.folder),
+    kept_in = folder.parent / "trainer" if checkpoints is None else checkpoints.folder
+    arguments = {
+        **fixed_arguments(kept_in),
+        **_precision(model),
         "max_steps": steps,
         "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": round(warmup_ratio * steps),
         "max_length": None,
         "gradient_checkpointing": gradient_checkpointing,
-        "bf16": on_gpu and model.dtype == torch.bfloat16,
-        "fp16": on_gpu and model.dtype == torch.float16,
         "seed": seed,
+        **trl,
     }
     longest = max((row["input_ids"] for row in rows), key=len)
     with progress.task("SFT", steps, "steps") as task:
         metrics = Metrics("sft", task, sink)
-
-        def make(plan: BatchPlan) -> _Trainer:
-            sizes = {
-                "per_device_train_batch_size": plan.per_device,
-                "gradient_accumulation_steps": plan.accumulation,
-            }
-            made = _Trainer(
-                model=model,
-                args=SFTConfig(**{**settings, **sizes, **trl}),
-                train_dataset=Dataset.from_list(rows),
-                processing_class=prompter.tokenizer,
-                callbacks=[
-                    FiniteOnly("sft", progress.say),
-                    metrics,
-                    *(extra for extra in (stop, checkpoints) if extra is not None),
-                ],
-            )
-            if made.args.fp16:
-                train_in_float32(model)
-            return made
-
+        callbacks = [one for one in (metrics, stop, checkpoints) if one is not None]
+        make = functools.partial(_trainer, model, prompter, rows, arguments, callbacks, progress.say)
         trainer = fitting(
             make,
             batches,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from warmstart import ranks
 from warmstart.diagnosis import Severity, SmokeFacts, diagnose_smoke
 from warmstart.errors import TrainingError
 from warmstart.records import Problem
+from warmstart.rewards.functions import RewardFunction
 from warmstart.rollouts import generate
 from warmstart.tags import parse
 from warmstart.templates.prompter import Prompter
@@ -18,8 +19,6 @@ from warmstart.training.smoke import smoke_step, targets_under
 
 if TYPE_CHECKING:
     from warmstart.training.trainer import GRPOTrainer
-
-RewardFunction = Callable[..., list[float | None]]
 
 _ENGINE_PROBLEMS = 8
 """Prompts that the engine is tested with."""
