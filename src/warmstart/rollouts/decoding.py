@@ -2,7 +2,8 @@
 
 `transformers.generate` computes the prompt of a group once per completion, copies its whole cache for
 every token and keeps finished rows to the end of the batch. This loop does none of the three, samples
-from the same distribution, and gives the log-probabilities it sampled with.
+from the same distribution, and gives the log-probabilities it sampled with. On a CPU a prompt is kept and
+read once for all of its rows, too (`prompt_attention`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
-from warmstart.rollouts import graphed
+from warmstart.rollouts import graphed, prompt_attention
+from warmstart.rollouts.prompt_attention import SharedPrompts
 from warmstart.rollouts.sampling import Sampling, pick
 
 _DROP_SHARE, _DROP_SHARE_GRAPHED = 1 / 8, 1 / 2
@@ -143,6 +145,8 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
 
     def select(self, rows: torch.Tensor, room: int, length: int) -> None:
         """Keep the given rows' first ``length`` tokens, repeated rows too, in a block with ``room`` tokens."""
+        if not self.is_initialized:
+            return
         for name in ("keys", "values"):
             old = getattr(self, name)
             # Zeros: what a mask hides is multiplied by nothing, and chance memory may be NaN.
@@ -181,15 +185,22 @@ class _Batch:
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
         self.logits = self._forward(ids, mask, positions)
         index = torch.tensor(rows, device=device)
-        self._room, self._length = length + max_tokens, length
-        self._select(index)
         self.logits = self.logits[index]
-        self._mask = torch.cat([mask[index], mask.new_ones(len(rows), max_tokens)], dim=-1)
         self._position = mask.sum(dim=-1)[index]
+        self.history = ids[index] if history else None
+        self._mask = torch.cat([mask[index], mask.new_ones(len(rows), max_tokens)], dim=-1)
         self._is_graphed = self._is_plain and graphed.is_possible(model)
         self.drop_share = _DROP_SHARE_GRAPHED if self._is_graphed else _DROP_SHARE
+        self._prompts: SharedPrompts | None = None
+        is_shared = self._is_plain and not self._is_graphed and len(rows) > len(prompts)
+        if is_shared and prompt_attention.is_possible(model):
+            self._prompts = SharedPrompts(self._cache.layers, mask, index)
+            self._cache = Cache(layers=[_Layer(max_tokens) for _ in range(count)])
+            self._room, self._length = max_tokens, 0
+        else:
+            self._room, self._length = length + max_tokens, length
+            self._select(index)
         self._step = self._recorded() if self._is_graphed else self._next
-        self.history = ids[index] if history else None
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Append one token to every row and compute what follows."""
@@ -202,6 +213,8 @@ class _Batch:
     def keep(self, rows: torch.Tensor) -> None:
         """Drop every other row."""
         self._select(rows)
+        if self._prompts is not None:
+            self._prompts.keep(rows)
         self._mask, self._position = self._mask[rows], self._position[rows]
         if self._is_graphed:
             self._step = self._recorded()
@@ -209,6 +222,14 @@ class _Batch:
             self.history = self.history[rows]
 
     def _next(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self._prompts is not None:
+            with prompt_attention.in_use(self._model):
+                return self._forward(
+                    tokens.unsqueeze(-1),
+                    self._prompts.bias,
+                    self._position.unsqueeze(-1),
+                    prompts=self._prompts,
+                )
         mask = self._mask[:, : self._length + 1]
         if self._is_plain:
             # Four dimensions: taken as it is, instead of being built anew for every token.
@@ -231,7 +252,9 @@ class _Batch:
         else:
             self._cache.batch_select_indices(rows)
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, **attention: SharedPrompts
+    ) -> torch.Tensor:
         output = self._model(
             input_ids=ids,
             attention_mask=mask,
@@ -239,6 +262,7 @@ class _Batch:
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
+            **attention,
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
