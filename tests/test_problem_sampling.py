@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,10 +29,10 @@ def test_what_is_learnt_of_a_problem_moves_it_most_its_stratum_less_and_others_l
 
 def test_the_prior_of_a_stratum_is_its_share_of_right_answers_drawn_towards_all() -> None:
     # Two problems of one stratum, 4 of 8 and 0 of 8 right: everywhere (4+1)/(16+2) = 5/18,
-    # the stratum (4 + 16·5/18)/(16 + 16) = 0.2639.
+    # the stratum (4 + 8·5/18)/(16 + 8) = 0.2593.
     posterior = Posterior.fresh(["one"] * 3).learn([0, 1], [4, 0], [8, 8])
     a, b = posterior.beta()
-    assert a[2] / (a[2] + b[2]) == pytest.approx((4 + 16 * 5 / 18) / 32)
+    assert a[2] / (a[2] + b[2]) == pytest.approx((4 + 8 * 5 / 18) / 24)
 
 
 def test_answers_are_forgotten() -> None:
@@ -40,14 +41,44 @@ def test_answers_are_forgotten() -> None:
     assert posterior.of_N.tolist() == pytest.approx([8 * FORGET, 8])
 
 
-def test_mixed_problems_are_drawn_more_often_than_solved_and_hopeless_ones() -> None:
+def test_the_first_answers_of_all_are_no_drift() -> None:
+    assert Posterior.fresh(["one"] * 2).learn([0], [8], [8]).drift == (0.0, 0.0)
+
+
+def test_better_answers_than_expected_shift_what_is_expected_of_problems_never_answered() -> None:
+    # 4 of 8 right: half is expected of the other problem. 8 of 8 are 4 more; what they tell is 8 · 1/2 · 1/2 = 2.
+    posterior = Posterior.fresh(["one"] * 3).learn([0], [4], [8]).learn([1], [8], [8])
+    assert posterior.drift == (pytest.approx(4 / (64 + 2)), 0.0)
+
+
+def test_worse_answers_than_before_shift_what_is_expected_of_problems_answered_before() -> None:
+    posterior = Posterior.fresh(["one"] * 3).learn([0], [4], [8]).learn([0], [0], [8])
+    assert posterior.drift == (0.0, pytest.approx(-4 / (64 + 2)))
+
+
+def test_the_drift_moves_the_odds_and_leaves_the_weight_of_the_answers() -> None:
+    still = Posterior.fresh(["one"] * 2).learn([0], [2], [8])
+    moved = replace(still, drift=(np.log(3), np.log(2)))
+    (a, b), (c, d) = still.beta(), moved.beta()
+    assert c / d == pytest.approx(a / b * np.array([2, 3]))
+    assert c + d == pytest.approx(a + b)
+
+
+def test_mixed_problems_are_drawn_and_solved_and_hopeless_ones_rest() -> None:
     posterior = Posterior.fresh(["one"] * 30)
     for _ in range(3):
         posterior = posterior.learn(range(30), [8] * 10 + [0] * 10 + [4] * 10, [8] * 30)
     drawn = [row for seed in range(200) for row in posterior.draw(3, 8, seed=seed)[1]]
     shares = [sum(low <= row < low + 10 for row in drawn) / len(drawn) for low in (0, 10, 20)]
-    assert shares[2] > 0.8
-    assert min(shares) > 0
+    assert shares[2] > 0.95
+
+
+def test_a_solved_problem_comes_back_when_its_answers_have_faded() -> None:
+    posterior = Posterior.fresh(["one"] * 20).learn(range(20), [8] * 10 + [4] * 10, [8] * 20)
+    fresh = posterior.live(8)
+    for _ in range(150):
+        posterior = posterior.learn(range(10, 20), [4] * 10, [8] * 10)
+    assert fresh[0] < 0.5 < 0.8 < posterior.live(8)[0]
 
 
 def test_a_problem_rests_after_it_was_asked() -> None:

@@ -3,7 +3,8 @@
 A group teaches only if its outcomes are mixed, and whether they are depends on the problem's solve rate p:
 P(live) = 1 − pᴳ − (1 − p)ᴳ. Each problem has a Beta posterior of p. A short run sees most problems never
 or once, so the prior is pooled: over problems of the same stratum (family and steps, or length), and the
-strata over all. Old answers are forgotten, because the policy moves. GRESO (arXiv:2506.02177) skips
+strata over all. Old answers are forgotten, because the policy moves, and where it moves is measured: how far
+the answers of a step were from what was expected of its problems shifts what is expected next. GRESO (arXiv:2506.02177) skips
 problems by their own history alone and SPEED (arXiv:2506.09016) screens with a few completions each;
 a pooled posterior needs neither a first visit nor completions that are thrown away.
 """
@@ -20,21 +21,22 @@ from scipy.special import betaln
 
 FORGET = 0.97
 """What an answer's weight is multiplied with at every step: half after 23 of them."""
-REST = 10
-"""Steps a problem rests after it was asked: a problem asked again and again is learnt by heart."""
-SHARPNESS = 2.0
-"""A problem is drawn with a chance in proportion to this power of its P(live). Always taking the likeliest
-gave more mixed groups (0.72 of them, against 0.63 and by chance 0.55) and taught less: it asks the same few
-kinds of problems (docs/log.md)."""
+REST = 4
+"""Steps a problem rests after it was asked, so that others are asked in between."""
+SHARPNESS = 8.0
+"""A problem is drawn with a chance in proportion to this power of its P(live): a problem that is certain to be
+live is drawn sixty times as often as one that is so with 0.6."""
 FLOOR = 0.02
 """Added to P(live), so that every problem is asked again some day."""
-REPLAYED = 0.5
+REPLAYED = 0.8
 """Share of the draw that goes to problems whose answers so far were mixed, once they have rested: of them it is
 known that they are live, of the others it is guessed (docs/log.md)."""
-KNOWN_LIVE = 0.7
+KNOWN_LIVE = 0.85
 """P(live) from which a problem that was answered counts as known to be live."""
-_POOLED = 16.0
+_POOLED = 8.0
 """Completions' worth of belief that a stratum is like all the others."""
+_STIFFNESS = 64.0
+"""What a step's answers are weighed against when they shift the expectation, in completions × p (1 − p)."""
 _CLOSEST, _WIDEST = 0.05, 0.8
 """Bounds of the correlation of answers within a problem, which says how different problems are."""
 
@@ -55,6 +57,8 @@ class Posterior:
         asked_N: The step each problem was last asked at, counted from 1; 0 for never.
         step: Steps drawn so far.
         moments: Weight, sum and sum of squares of the solve rates seen in groups, and of 1/size.
+        drift: How much better than by their answers problems are expected to be solved now, in logits: those
+            that were never answered, and those that were, which training has made easier.
     """
 
     stratum_N: npt.NDArray[np.int64]
@@ -63,6 +67,7 @@ class Posterior:
     asked_N: npt.NDArray[np.int64]
     step: int = 0
     moments: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    drift: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def fresh(cls, strata: Sequence[object]) -> Posterior:
@@ -78,6 +83,7 @@ class Posterior:
 
     def learn(self, problems: Sequence[int], right: Sequence[float], of: Sequence[float]) -> Posterior:
         """Return the posterior after ``right`` of ``of`` completions were right; what was known fades."""
+        drift = self._drift_after(np.asarray(problems), np.asarray(right, float), np.asarray(of, float))
         right_N, of_N = FORGET * self.right_N, FORGET * self.of_N
         np.add.at(right_N, problems, right)
         np.add.at(of_N, problems, of)
@@ -88,14 +94,34 @@ class Posterior:
         weight, total, squares, inverse = (
             FORGET * old + float(new) for old, new in zip(self.moments, added, strict=True)
         )
-        return replace(self, right_N=right_N, of_N=of_N, moments=(weight, total, squares, inverse))
+        moments = (weight, total, squares, inverse)
+        return replace(self, right_N=right_N, of_N=of_N, moments=moments, drift=drift)
+
+    def _drift_after(self, problems: npt.NDArray[np.int64], right: Floats, of: Floats) -> tuple[float, float]:
+        """Return the drift after these answers: of problems never answered, and of those answered before.
+
+        One Newton step of each one's likelihood, Δ = Σ (right − of p) / (stiffness + Σ of p (1 − p)); the
+        first answers of all have nothing they could be compared with.
+        """
+        if not self.of_N.any():
+            return self.drift
+        a, b = self.beta()
+        expected = (a / (a + b))[problems]
+        gap, information = right - of * expected, of * expected * (1 - expected)
+        is_known = self.of_N[problems] > 0
+        new, old = (
+            shift + float(gap[kind].sum() / (_STIFFNESS + information[kind].sum()))
+            for shift, kind in zip(self.drift, (~is_known, is_known), strict=True)
+        )
+        return new, old
 
     def beta(self) -> tuple[Floats, Floats]:
         """Return both parameters of every problem's Beta distribution, shape (problems,) each.
 
         The prior of problem i in stratum s is Beta(κ mₛ, κ (1 − mₛ)): mₛ is the stratum's share of right
         answers, drawn towards that of all; κ = 1/ρ − 1, where ρ is the correlation of two answers to one
-        problem, from the spread of the groups' rates beyond the binomial's.
+        problem, from the spread of the groups' rates beyond the binomial's. The mean of the posterior is then
+        moved by the drift, in logits; a + b stays.
         """
         strata = int(self.stratum_N.max(initial=0)) + 1
         right_S = np.bincount(self.stratum_N, self.right_N, strata)
@@ -104,7 +130,10 @@ class Posterior:
         mean_S = (right_S + _POOLED * everywhere) / (of_S + _POOLED)
         agreement = 1 / self._correlation() - 1
         mean_N = mean_S[self.stratum_N]
-        return agreement * mean_N + self.right_N, agreement * (1 - mean_N) + self.of_N - self.right_N
+        a, b = agreement * mean_N + self.right_N, agreement * (1 - mean_N) + self.of_N - self.right_N
+        new, old = self.drift
+        odds = a / b * np.exp(np.where(self.of_N > 0, old, new))
+        return (a + b) * odds / (1 + odds), (a + b) / (1 + odds)
 
     def _correlation(self) -> float:
         weight, total, squares, inverse = self.moments
@@ -157,6 +186,7 @@ class Posterior:
         return {
             "step": self.step,
             "moments": list(self.moments),
+            "drift": list(self.drift),
             "problems": seen.tolist(),
             "right": self.right_N[seen].tolist(),
             "of": self.of_N[seen].tolist(),
@@ -181,6 +211,7 @@ class Posterior:
         )
         right_N[seen], of_N[seen], asked_N[seen] = written["right"], written["of"], written["asked"]
         weight, total, squares, inverse = written["moments"]
+        new, old = written["drift"]
         return replace(
             self,
             right_N=right_N,
@@ -188,4 +219,5 @@ class Posterior:
             asked_N=asked_N,
             step=int(written["step"]),
             moments=(weight, total, squares, inverse),
+            drift=(new, old),
         )
