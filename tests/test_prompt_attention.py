@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -185,3 +186,24 @@ def test_only_the_standard_attention_is_replaced(attention) -> None:
     model = _model("qwen2")
     model.set_attn_implementation(attention)
     assert prompt_attention.is_possible(model) == (attention == "sdpa")
+
+
+def _own_configuration(model):
+    layer = model.model.layers[1].self_attn
+    layer.config = copy.deepcopy(layer.config)
+
+
+def _sink(model):
+    model.model.layers[0].self_attn.sinks = torch.nn.Parameter(torch.zeros(4))
+
+
+def _capped_scores(model):
+    model.config.attn_logit_softcapping = 30.0
+
+
+@pytest.mark.parametrize("change", [_own_configuration, _sink, _capped_scores])
+def test_a_layer_that_does_more_than_attend_keeps_its_own_attention(change) -> None:
+    model = _model("qwen2")
+    assert prompt_attention.is_possible(model)
+    change(model)
+    assert not prompt_attention.is_possible(model)

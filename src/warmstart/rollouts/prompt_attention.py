@@ -30,14 +30,20 @@ class FilledLayer(Protocol):
 
 
 def is_possible(model: PreTrainedModel) -> bool:
-    """Return whether the layers of ``model`` take their attention from transformers' interface, on a CPU.
+    """Return whether every layer of ``model`` takes plain attention from transformers' interface, on a CPU.
 
     On a GPU a token costs the launches of its kernels, and this takes more of them than one fused kernel.
+    Layers that cap their scores or attend to a sink do what `attend` does not.
     """
+    config = model.config.get_text_config()
+    layers = [module for module in model.modules() if hasattr(module, "layer_idx")]
     return (
         model.device.type == "cpu"
         and bool(getattr(model, "_supports_attention_backend", False))
-        and model.config.get_text_config()._attn_implementation == "sdpa"
+        and config._attn_implementation == "sdpa"
+        and getattr(config, "attn_logit_softcapping", None) is None
+        # A layer with a configuration of its own would not hear of `in_use`.
+        and all(getattr(layer, "config", None) is config and not hasattr(layer, "sinks") for layer in layers)
     )
 
 
