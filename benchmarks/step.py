@@ -1,9 +1,9 @@
 """One optimizer step, generate + score + update, of stock TRL and of warmstart from the same weights.
 
-    python benchmarks/step.py [--run RUN] [--rounds 3] [--steps 4] [--short]
+    python benchmarks/step.py [--run RUN] [--rounds 3] [--steps 4] [--micro-batch 32 16] [--short]
 
 The learning rate is zero, so that every step starts from the same weights; the arms take turns in one
-process. "live" is the share of groups with gradient: all of them with a reward that makes every group
+process, each with the micro-batch that is faster for it if two are given. "live" is the share of groups with gradient: all of them with a reward that makes every group
 mixed, and the share of a uniform draw with the real rewards. Quoted is the ratio of the arms' medians,
 for the whole step and for the update alone (the step without generation and scoring). With a run given,
 the peak memory of both arms follows, each in a process of its own.
@@ -92,9 +92,18 @@ def measure(
 
 
 def compare(
-    setting: Setting, *, padding: int = 0, every_group_live: bool, rounds: int, steps: int
+    setting: Setting,
+    micro_batches: Sequence[int],
+    *,
+    padding: int = 0,
+    every_group_live: bool,
+    rounds: int,
+    steps: int,
 ) -> tuple[Measured, Measured]:
-    """Return stock's and warmstart's medians over ``rounds`` turns each."""
+    """Return stock's and warmstart's medians over ``rounds`` turns each.
+
+    ``micro_batches`` holds the one of both arms, or stock's and warmstart's.
+    """
     rows = rows_of(generate(400, seed=7, split="train"))
     if padding:
         # Words in front of the question: longer prompts, the same problems.
@@ -112,8 +121,9 @@ def compare(
     rewards: Sequence[Reward] = [alternating] if every_group_live else REWARDS
     found: dict[str, list[Measured]] = {"stock": [], "warmstart": []}
     for turn in range(rounds):
-        for arm in found:
-            found[arm].append(measure(arm, replace(setting, seed=turn), rows, rewards, steps))
+        for arm, micro_batch in zip(found, (micro_batches[0], micro_batches[-1]), strict=True):
+            arm_setting = replace(setting, seed=turn, micro_batch=micro_batch)
+            found[arm].append(measure(arm, arm_setting, rows, rewards, steps))
     stock, ours = (
         Measured(
             *(statistics.median(getattr(one, name) for one in arm) for name in ("step", "update", "live"))
@@ -123,11 +133,10 @@ def compare(
     return stock, ours
 
 
-def peak_gb(arm: str, setting: Setting, run: Path | None) -> float:
+def peak_gb(arm: str, micro_batch: int, run: Path) -> float:
     """Return the peak memory of a process that does three steps of an arm, all groups live."""
-    adapter = ["--run", str(run)] if run is not None else []
     told = subprocess.run(
-        [sys.executable, __file__, *adapter, "--memory-of", arm, "--micro-batch", str(setting.micro_batch)],
+        [sys.executable, __file__, "--run", str(run), "--memory-of", arm, "--micro-batch", str(micro_batch)],
         check=True,
         capture_output=True,
         text=True,
@@ -142,7 +151,9 @@ def short(adapter: Path) -> list[Headline]:
         (True, "no dead group", "≥ 2 ×"),
         (False, "a uniform draw", "≥ 3 ×"),
     ):
-        stock, ours = compare(Setting(adapter), every_group_live=every_group_live, rounds=1, steps=2)
+        stock, ours = compare(
+            Setting(adapter), (32, 16), every_group_live=every_group_live, rounds=1, steps=2
+        )
         seen = f"{stock.step / ours.step:.2f} ×, the update alone {stock.update / ours.update:.2f} ×"
         found.append(Headline(f"step, {name}, {ours.live:.0%} live", seen, target))
     return found
@@ -154,13 +165,20 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=4)
     options.add_argument("--short", action="store_true", help="group size 8 alone, one round")
-    options.add_argument("--micro-batch", type=int, default=Setting.micro_batch)
+    options.add_argument(
+        "--micro-batch",
+        type=int,
+        nargs="+",
+        default=[32, 16],
+        help="of both arms, or stock's and warmstart's",
+    )
     options.add_argument(
         "--memory-of", choices=["stock", "warmstart"], help="print an arm's peak memory alone"
     )
     arguments = options.parse_args()
-    base = Setting(warm_adapter(arguments.run), micro_batch=arguments.micro_batch)
+    base = Setting(warm_adapter(arguments.run))
     if arguments.memory_of:
+        base = replace(base, micro_batch=arguments.micro_batch[0])
         measure(arguments.memory_of, base, rows_of(generate(400, seed=7, split="train")), [alternating], 2)
         print(environment.peak_rss_gb())
         return 0
@@ -177,6 +195,7 @@ def main() -> int:
         for every_group_live in (True, False):
             stock, ours = compare(
                 setting,
+                arguments.micro_batch,
                 padding=padding,
                 every_group_live=every_group_live,
                 rounds=1 if arguments.short else arguments.rounds,
@@ -188,8 +207,11 @@ def main() -> int:
                 flush=True,
             )
     if arguments.run is not None:
-        for arm in ("stock", "warmstart"):
-            print(f"peak memory, {arm}: {peak_gb(arm, base, arguments.run):.2f} GB")
+        for arm, micro_batch in (
+            ("stock", arguments.micro_batch[0]),
+            ("warmstart", arguments.micro_batch[-1]),
+        ):
+            print(f"peak memory, {arm}: {peak_gb(arm, micro_batch, arguments.run):.2f} GB")
     return 0
 
 
