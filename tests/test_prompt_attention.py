@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -151,6 +153,39 @@ def test_a_score_is_the_scaled_product_of_query_and_key() -> None:
         prompts=prompts,
     )
     assert float(seen) == pytest.approx((2 * 4 + 1 * 8 + 1 * 0) / 4)
+
+
+@given(
+    prompt_of=st.lists(st.integers(0, 3), min_size=1, max_size=12),
+    heads=st.integers(1, 3),
+    queries=st.integers(1, 3),
+    own=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+def test_any_rows_of_any_prompts_see_what_attention_over_whole_rows_sees(
+    prompt_of: list[int], heads: int, queries: int, own: int, seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.tensor(prompt_of)
+    keys, values = torch.randn(2, 4, heads, 5, 4, generator=random)
+    own_keys, own_values = torch.randn(2, len(rows), heads, own, 4, generator=random)
+    query = torch.randn(len(rows), heads * queries, 1, 4, generator=random)
+    mask = torch.arange(5) >= torch.arange(4)[:, None]
+    everyone = [*range(4), *prompt_of]  # Every prompt has a row at first, as it has when it is decoded.
+    prompts = SharedPrompts([SimpleNamespace(keys=keys, values=values)], mask, torch.tensor(everyone))
+    prompts.keep(torch.arange(4, len(everyone)))
+    seen, _ = attend(
+        SimpleNamespace(layer_idx=0), query, own_keys, own_values, None, scaling=0.5, prompts=prompts
+    )
+    visible = torch.cat([mask[rows], torch.ones(len(rows), own, dtype=torch.bool)], dim=1)
+    whole = torch.nn.functional.scaled_dot_product_attention(
+        query,
+        torch.cat([keys[rows], own_keys], dim=2).repeat_interleave(queries, dim=1),
+        torch.cat([values[rows], own_values], dim=2).repeat_interleave(queries, dim=1),
+        attn_mask=visible[:, None, None],
+        scale=0.5,
+    )
+    torch.testing.assert_close(seen, whole.transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
 def test_a_prompt_leaves_with_its_last_row() -> None:
