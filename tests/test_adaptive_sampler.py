@@ -10,6 +10,7 @@ import pytest
 import torch
 import trl
 from datasets import Dataset
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from warmstart import GRPOTrainer, ProblemSampling, SignalConfig
 from warmstart.data.synthetic import generate
@@ -80,6 +81,35 @@ def test_each_steps_problems_come_in_trls_order() -> None:
     first, second = rows[0], rows[3]
     assert rows[:12] == [first] * 3 + [second] * 3 + [first] * 3 + [second] * 3
     assert len({first, second, rows[12], rows[15]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("updates", "skipped"),
+    # Three draws of one batch each make an epoch of two updates: of two batches, and of the one that is left.
+    [(0, 0), (1, 2), (2, 0), (3, 2), (4, 0)],
+)
+def test_after_a_resume_what_the_trainer_skips_is_what_was_drawn_in_this_epoch(
+    updates: int, skipped: int
+) -> None:
+    keeper = SamplerKeeper(Posterior.fresh([0] * 30), problems_per_step=2, group_size=2, seed=0)
+    keeper.resumed_at = (updates, 2)
+    rows = list(AdaptiveSampler(keeper, steps=3, repeats=1))
+    assert rows[: 4 * skipped] == [0] * 4 * skipped
+    assert len(keeper.state()["attributes"]["written"]["drawn"]) == 3 - skipped
+    assert list(AdaptiveSampler(keeper, steps=3, repeats=1)) != [0] * 12
+
+
+def test_a_checkpoint_keeps_what_is_drawn_again_and_not_yet_asked() -> None:
+    keeper = SamplerKeeper(Posterior.fresh([0] * 30), problems_per_step=2, group_size=2, seed=0)
+    for _ in range(3):
+        keeper.draw()
+    state = TrainerState(global_step=1, stateful_callbacks={"SamplerKeeper": keeper.state()})
+    drawn = keeper.state()["attributes"]["written"]["drawn"]
+    resumed = SamplerKeeper(Posterior.fresh([0] * 30), problems_per_step=2, group_size=2, seed=0)
+    args = TrainingArguments(output_dir="unused", ignore_data_skip=True)
+    resumed.on_train_begin(args, state, TrainerControl())
+    assert resumed.draw() == drawn[0]
+    assert resumed.state()["attributes"]["written"]["drawn"] == drawn
 
 
 def test_outcomes_reach_the_problems_they_belong_to_and_mixed_ones_are_likelier(tmp_path: Path) -> None:

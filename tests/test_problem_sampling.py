@@ -91,6 +91,40 @@ def test_a_problem_rests_after_it_was_asked() -> None:
         last |= dict.fromkeys(drawn, step)
 
 
+def test_even_hopeless_problems_come_before_those_that_rest() -> None:
+    posterior = Posterior.fresh(["one"] * 20)
+    for _ in range(20):
+        posterior = posterior.learn(range(20), [0] * 20, [8] * 20)
+    posterior, first = posterior.draw(5, 8, seed=0)
+    for seed in range(50):
+        assert not set(first) & set(posterior.draw(4, 8, seed=seed)[1])
+
+
+@pytest.mark.parametrize("group", [2, 4, 8])
+def test_four_fifths_of_the_draw_go_to_problems_known_to_be_live(group: int) -> None:
+    posterior = Posterior.fresh([row < 40 for row in range(400)])
+    for _ in range(4):
+        posterior = posterior.learn(range(40), [4] * 40, [8] * 40)
+    drawn = [row for seed in range(100) for row in posterior.draw(10, group, seed=seed)[1]]
+    assert sum(row < 40 for row in drawn) / len(drawn) == pytest.approx(0.8, abs=0.06)
+
+
+def test_an_answer_of_long_ago_is_no_knowledge() -> None:
+    posterior = Posterior.fresh(["one"] * 100).learn([0], [4], [8])
+    for _ in range(100):
+        posterior = posterior.learn([1], [4], [8])
+    assert 0 < posterior.of_N[0] < 1
+    drawn = [row for seed in range(200) for row in posterior.draw(2, 8, seed=seed)[1]]
+    assert drawn.count(0) < 40, "a problem known to be live would be in most of the 200 draws"
+
+
+def test_groups_asked_again_say_nothing_of_how_different_problems_are() -> None:
+    once = Posterior.fresh(["one"] * 4).learn([0, 1], [0, 8], [8, 8])
+    again = once.learn([0, 1], [4, 4], [8, 8])
+    assert again.moments == once.moments
+    assert once.learn([2], [4], [8]).moments[0] == pytest.approx(FORGET * 2 + 1)
+
+
 def test_when_too_few_are_rested_resting_problems_fill_the_step() -> None:
     posterior = Posterior.fresh(["one"] * 10)
     for _ in range(4):
@@ -135,6 +169,7 @@ def test_any_history_gives_chances_and_different_problems(
 ) -> None:
     known = [row % problems for row in range(len(right))]
     posterior = Posterior.fresh([row % 3 for row in range(problems)]).learn(known, right, [8] * len(right))
+    posterior = posterior.learn([], [], []).learn(known[::2], right[::2], [8] * len(right[::2]))
     live = posterior.live(group)
     assert ((live >= 0) & (live <= 1)).all()
     count = max(1, round(share * problems))

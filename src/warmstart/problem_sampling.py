@@ -24,15 +24,16 @@ FORGET = 0.97
 REST = 4
 """Steps a problem rests after it was asked, so that others are asked in between."""
 SHARPNESS = 8.0
-"""A problem is drawn with a chance in proportion to this power of its P(live): a problem that is certain to be
-live is drawn sixty times as often as one that is so with 0.6."""
+"""A problem is drawn with a chance in proportion to this power of its P(live): one that is certain to be live is
+drawn fifty times as often as one that is live with 0.6."""
 FLOOR = 0.02
-"""Added to P(live), so that every problem is asked again some day."""
+"""Added to P(live), so that even among problems that cannot be live each has a chance."""
 REPLAYED = 0.8
-"""Share of the draw that goes to problems whose answers so far were mixed, once they have rested: of them it is
-known that they are live, of the others it is guessed (docs/log.md)."""
+"""Share of the draw that goes to problems known to be live, once they have rested: of the others it is guessed
+(docs/log.md)."""
 KNOWN_LIVE = 0.85
-"""P(live) from which a problem that was answered counts as known to be live."""
+"""A problem whose answers still count for one is known to be live from this share of the largest P(live) on that
+its group size allows, that of a solve rate of one half."""
 _POOLED = 8.0
 """Completions' worth of belief that a stratum is like all the others."""
 _STIFFNESS = 64.0
@@ -40,8 +41,8 @@ _STIFFNESS = 64.0
 _CLOSEST, _WIDEST = 0.05, 0.8
 """Bounds of the correlation of answers within a problem, which says how different problems are."""
 
-_LAST_RESORT = 1e-12
-"""The weight of a problem that is drawn only when the others do not suffice."""
+_LAST_RESORT = 1e-12 * FLOOR**SHARPNESS
+"""The weight of a problem that is drawn only when the others do not suffice: less than any other's."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +57,7 @@ class Posterior:
         of_N: Completions of each problem whose verdict is known, forgotten with time.
         asked_N: The step each problem was last asked at, counted from 1; 0 for never.
         step: Steps drawn so far.
-        moments: Weight, sum and sum of squares of the solve rates seen in groups, and of 1/size.
+        moments: Weight, sum and sum of squares of the solve rates seen in first groups, and of 1/size.
         drift: How much better than by their answers problems are expected to be solved now, in logits: those
             that were never answered, and those that were, which training has made easier.
     """
@@ -83,16 +84,19 @@ class Posterior:
 
     def learn(self, problems: Sequence[int], right: Sequence[float], of: Sequence[float]) -> Posterior:
         """Return the posterior after ``right`` of ``of`` completions were right; what was known fades."""
-        drift = self._drift_after(np.asarray(problems), np.asarray(right, float), np.asarray(of, float))
+        index = np.asarray(problems, dtype=np.int64)
+        drift = self._drift_after(index, np.asarray(right, dtype=float), np.asarray(of, dtype=float))
         right_N, of_N = FORGET * self.right_N, FORGET * self.of_N
-        np.add.at(right_N, problems, right)
-        np.add.at(of_N, problems, of)
-        known = np.asarray(of, dtype=np.float64) > 1
-        sizes = np.asarray(of, dtype=np.float64)[known]
-        rates = np.asarray(right, dtype=np.float64)[known] / sizes
+        np.add.at(right_N, index, right)
+        np.add.at(of_N, index, of)
+        # First groups alone: those asked again were chosen by their rates and are more alike than problems are.
+        is_first = (np.asarray(of) > 1) & (self.of_N[index] == 0)
+        sizes = np.asarray(of, dtype=np.float64)[is_first]
+        rates = np.asarray(right, dtype=np.float64)[is_first] / sizes
         added = (sizes.size, rates.sum(), (rates**2).sum(), (1 / sizes).sum())
+        fading = FORGET if sizes.size else 1.0
         weight, total, squares, inverse = (
-            FORGET * old + float(new) for old, new in zip(self.moments, added, strict=True)
+            fading * old + float(new) for old, new in zip(self.moments, added, strict=True)
         )
         moments = (weight, total, squares, inverse)
         return replace(self, right_N=right_N, of_N=of_N, moments=moments, drift=drift)
@@ -108,10 +112,10 @@ class Posterior:
         a, b = self.beta()
         expected = (a / (a + b))[problems]
         gap, information = right - of * expected, of * expected * (1 - expected)
-        is_known = self.of_N[problems] > 0
+        was_answered = self.of_N[problems] > 0
         new, old = (
             shift + float(gap[kind].sum() / (_STIFFNESS + information[kind].sum()))
-            for shift, kind in zip(self.drift, (~is_known, is_known), strict=True)
+            for shift, kind in zip(self.drift, (~was_answered, was_answered), strict=True)
         )
         return new, old
 
@@ -171,10 +175,11 @@ class Posterior:
         live = self.live(group_size)
         rests = (self.asked_N > 0) & (step - self.asked_N <= REST)
         weight = np.where(rests, _LAST_RESORT, (live + FLOOR) ** SHARPNESS)
-        known = (self.of_N > 0) & ~rests & (live >= KNOWN_LIVE)
-        if known.any():
-            others = REPLAYED / (1 - REPLAYED) * weight[~known].sum()
-            weight[known] *= max(1.0, others / weight[known].sum())
+        largest = 1 - 2 * 0.5**group_size
+        is_known_live = (self.of_N >= 1) & ~rests & (live >= KNOWN_LIVE * largest)
+        if is_known_live.any():
+            others = REPLAYED / (1 - REPLAYED) * weight[~is_known_live].sum()
+            weight[is_known_live] *= max(1.0, others / weight[is_known_live].sum())
         drawn = random.choice(total, count, replace=False, p=weight / weight.sum()).tolist()
         asked_N = self.asked_N.copy()
         asked_N[drawn] = step

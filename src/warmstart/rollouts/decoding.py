@@ -18,7 +18,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 from warmstart.rollouts import graphed, prompt_attention
-from warmstart.rollouts.prompt_attention import SharedPrompts
+from warmstart.rollouts.prompt_attention import PromptCache
 from warmstart.rollouts.sampling import Sampling, pick
 
 _DROP_SHARE, _DROP_SHARE_GRAPHED = 1 / 8, 1 / 2
@@ -191,10 +191,10 @@ class _Batch:
         self._mask = torch.cat([mask[index], mask.new_ones(len(rows), max_tokens)], dim=-1)
         self._is_graphed = self._is_plain and graphed.is_possible(model)
         self.drop_share = _DROP_SHARE_GRAPHED if self._is_graphed else _DROP_SHARE
-        self._prompts: SharedPrompts | None = None
+        self._prompts: PromptCache | None = None
         is_shared = self._is_plain and not self._is_graphed and len(rows) > len(prompts)
         if is_shared and prompt_attention.is_possible(model):
-            self._prompts = SharedPrompts(self._cache.layers, mask, index)
+            self._prompts = PromptCache(self._cache.layers, mask, index)
             self._cache = Cache(layers=[_Layer(max_tokens) for _ in range(count)])
             self._room, self._length = max_tokens, 0
         else:
@@ -253,7 +253,7 @@ class _Batch:
             self._cache.batch_select_indices(rows)
 
     def _forward(
-        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, **attention: SharedPrompts
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, **attention: PromptCache
     ) -> torch.Tensor:
         output = self._model(
             input_ids=ids,

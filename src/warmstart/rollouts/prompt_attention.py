@@ -3,8 +3,8 @@
 To write a token, attention reads the keys and values of everything before it. On a CPU this reading is
 what attention costs, and most of what is read is the prompt, the same for every row of a group. Here the
 queries of a group are multiplied with one copy of it, its own tokens are read as ever, and one softmax
-goes over both (Hydragen, arXiv:2402.05099). Nothing is left out: the result is that of attention over
-the whole row.
+goes over both (Hydragen, arXiv:2402.05099). Nothing is left out: but for rounding the result is that of
+attention over the whole row.
 
 Names of dimensions: P prompts, M rows of the largest group, B rows, K heads of keys, R heads of queries
 for each of them, D width of a head, T tokens.
@@ -19,6 +19,9 @@ from typing import Any, Protocol
 import torch
 from transformers import AttentionInterface, PreTrainedModel
 
+MODELS = ("qwen2", "qwen3", "llama")
+"""`model_type` of the models whose attention is that of `attend`, each held against its own by a test. Others may
+cap their scores, keep something else than keys and values, or not hand arguments down to their layers."""
 _NAME = "warmstart_prompt_attention"
 
 
@@ -30,38 +33,31 @@ class FilledLayer(Protocol):
 
 
 def is_possible(model: PreTrainedModel) -> bool:
-    """Return whether every layer of ``model`` takes plain attention from transformers' interface, on a CPU.
+    """Return whether ``model`` is one of `MODELS`, with its standard attention, on a CPU.
 
     On a GPU a token costs the launches of its kernels, and this takes more of them than one fused kernel.
-    Layers that cap their scores or attend to a sink do what `attend` does not.
     """
     config = model.config.get_text_config()
-    layers = [module for module in model.modules() if hasattr(module, "layer_idx")]
     return (
-        model.device.type == "cpu"
-        and bool(getattr(model, "_supports_attention_backend", False))
-        and config._attn_implementation == "sdpa"
-        and getattr(config, "attn_logit_softcapping", None) is None
-        # A layer with a configuration of its own would not hear of `in_use`.
-        and all(getattr(layer, "config", None) is config and not hasattr(layer, "sinks") for layer in layers)
+        model.device.type == "cpu" and config.model_type in MODELS and config._attn_implementation == "sdpa"
     )
 
 
-class SharedPrompts:
-    """The prompts of all rows: every layer's keys and values once, and which row has which.
+class PromptCache:
+    """The prompts of all rows: every layer's keys and values once, and which row has which prompt.
 
     Args:
         layers: Every layer's cache, filled with the prompts.
         mask: Which tokens are a prompt's own, (P, T).
-        rows: The prompt of each row, (B,).
+        prompt_of: The prompt of each row, (B,); every prompt has one.
     """
 
-    def __init__(self, layers: Sequence[FilledLayer], mask: torch.Tensor, rows: torch.Tensor) -> None:
+    def __init__(self, layers: Sequence[FilledLayer], mask: torch.Tensor, prompt_of: torch.Tensor) -> None:
         self._layers = [(layer.keys, layer.values) for layer in layers]
         bias = layers[0].keys.new_zeros(mask.shape).masked_fill(mask == 0, -torch.inf)
         self.bias = bias[:, None, None, :]
         """What is added to the scores of a prompt's tokens, (P, 1, 1, T): 0, and minus infinity for padding."""
-        self._place(rows)
+        self._place(prompt_of)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop every other row, and the prompts that no row has any more."""
@@ -128,7 +124,7 @@ def attend(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float,
-    prompts: SharedPrompts,
+    prompts: PromptCache,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Return what one new token of every row sees, (B, 1, K R, D), as transformers asks it of attention.

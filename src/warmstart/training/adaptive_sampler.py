@@ -6,6 +6,7 @@ posterior they are drawn with is one generation old.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         self.problems_per_step = problems_per_step
         self.group_size = group_size
         self.seed = seed
-        self.drawn_before = 0
+        self.resumed_at = (0, 1)
+        """Updates before a resume that reads the data again, and how many batches each took."""
         self._unscored: deque[list[int]] = deque()
         self._again: deque[list[int]] = deque()
 
@@ -57,7 +59,8 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         """Return what a checkpoint keeps."""
         written = None
         if self.posterior is not None:
-            written = {**self.posterior.to_dict(), "drawn": [list(drawn) for drawn in self._unscored]}
+            drawn = [list(one) for one in (*self._unscored, *self._again)]
+            written = {**self.posterior.to_dict(), "drawn": drawn}
         return {"args": {}, "attributes": {"written": written}}
 
     def on_train_begin(
@@ -71,8 +74,7 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
             self._unscored.clear()
             self._again = deque(list(drawn) for drawn in written["drawn"])
             if not args.ignore_data_skip:
-                batches = args.steps_per_generation * args.num_iterations
-                self.drawn_before = state.global_step * args.gradient_accumulation_steps // batches
+                self.resumed_at = (state.global_step, args.gradient_accumulation_steps)
 
     def draw(self) -> list[int]:
         """Return the problems of the next step, by their rows in the data set."""
@@ -112,8 +114,12 @@ class AdaptiveSampler(Sampler[int]):
         self._repeats = repeats
 
     def __iter__(self) -> Iterator[int]:
-        # What was drawn before a checkpoint the trainer skips unread: it keeps count of batches and epochs.
-        skipped, self._keeper.drawn_before = self._keeper.drawn_before % self._steps, 0
+        # What was drawn before a checkpoint the trainer skips unread: it keeps count of updates and epochs. The
+        # last update of an epoch takes what batches are left.
+        updates, batches = self._keeper.resumed_at
+        self._keeper.resumed_at = (0, 1)
+        in_epoch = updates % math.ceil(self._steps * self._repeats / batches)
+        skipped = in_epoch * batches // self._repeats
         for number in range(self._steps):
             drawn = [0] * self._keeper.problems_per_step if number < skipped else self._keeper.draw()
             for _ in range(self._repeats):

@@ -31,7 +31,8 @@ class SignalConfig:
         reward_faults: Leaves out the completions on which a reward of one's own failed.
         prefill: What the template writes of every completion, for the log.
         tags: The answer format, for the log.
-        fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`.
+        fast_rollouts: Generate with warmstart's loop instead of `transformers.generate`: each prompt computed once, and
+            on a CPU kept once, finished rows dropped.
         live_rows_only: Leave rows without gradient out of the update.
         share_prompts: Compute the prompt of a group once in the update.
     """
