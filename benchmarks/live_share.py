@@ -1,11 +1,11 @@
 """The share of generated completions that carry signal: those in groups with right and wrong answers.
 
-    python benchmarks/live_share.py [--run RUN] [--updates 80] [--seeds 0 1 2] [--out DIR] [--short]
+    python benchmarks/live_share.py [--run RUN] [--updates 80] [--rate 5e-4] [--seeds 0 1 2] [--out DIR] [--short]
 
 Both arms start from the same warm start and take turns, seed by seed; every completion that a run
 generates is counted, those of explored and of rested problems too. Verdicts are counted, not rewards: a
 group that is live by its format alone carries no answer. As in a run, warmstart's sampler starts with what a
-probe of 64 problems × 8 has seen; its completions are no training and stand beside, with its forecast.
+probe of 64 problems × 8 has seen; its completions are not counted, and its forecast stands beside.
 
 Two pools: the demo's, in which every problem is within the model's reach, so that most groups of a uniform
 draw are mixed already; and one as research data are, in which every second problem is beyond it (twelve
@@ -38,6 +38,8 @@ POOLS = {"all within reach": 0.0, "half beyond reach": 0.5}
 """The share of problems that the model cannot solve, by the name of the pool."""
 BEYOND = 12
 """Steps of a problem beyond reach."""
+RIGHT = 2.0
+"""What `correctness_reward_func` pays; 0 is wrong, None undecided."""
 WINDOW = 10
 """Updates that one point of the plot stands for."""
 
@@ -56,7 +58,7 @@ class Counted:
         def correctness_reward_func(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:  # noqa: ANN401
             paid = _correctness(prompts=prompts, completions=completions, **columns)
             groups = [paid[at : at + self.group_size] for at in range(0, len(paid), self.group_size)]
-            self.mixed.append(sum(len(set(group)) > 1 for group in groups) / len(groups))
+            self.mixed.append(sum({0.0, RIGHT} <= set(group) for group in groups) / len(groups))
             self.problems.update(columns["problem_id"])
             return paid
 
@@ -150,7 +152,7 @@ def main() -> int:
     options.add_argument("--updates", type=int, default=80)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--rate", type=float, default=5e-4, help="learning rate of both arms")
-    options.add_argument("--out", type=Path, help="a folder for the plot and the counts")
+    options.add_argument("--out", type=Path, help="a folder for the plot")
     options.add_argument("--short", action="store_true", help="one seed, 10 updates")
     arguments = options.parse_args()
     seeds, updates = (arguments.seeds[:1], 10) if arguments.short else (arguments.seeds, arguments.updates)
