@@ -1,15 +1,16 @@
 """The share of generated completions that carry signal: those in groups with right and wrong answers.
 
-    python benchmarks/live_share.py [--run RUN] [--updates 80] [--rate 5e-4] [--seeds 0 1 2] [--out DIR] [--short]
+    python benchmarks/live_share.py [--run RUN] [--updates 80] [--rate 5e-4] [--seeds 0 1 2] [--pools POOL]
+        [--out DIR] [--short]
 
 Both arms start from the same warm start and take turns, seed by seed; every completion that a run
 generates is counted, those of explored and of rested problems too. Verdicts are counted, not rewards: a
 group that is live by its format alone carries no answer. As in a run, warmstart's sampler starts with what a
 probe of 64 problems × 8 has seen; its completions are not counted, and its forecast stands beside.
 
-Two pools: the demo's, in which every problem is within the model's reach, so that most groups of a uniform
-draw are mixed already; and one as research data are, in which every second problem is beyond it (twelve
-steps, of which the tiny model solves none).
+Three pools: the demo's, in which every problem is within the model's reach, so that six groups of ten of a
+uniform draw are mixed already; and two as research data are, in which a quarter or a half of the problems
+is beyond it (twelve steps, of which the tiny model solves none).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from warmstart.training.adaptive_sampler import ProblemSampling
 from warmstart.training.signal_config import SignalConfig
 
 TRAIN_PROBLEMS = 4000
-POOLS = {"all within reach": 0.0, "half beyond reach": 0.5}
+POOLS = {"all within reach": 0.0, "a quarter beyond reach": 0.25, "half beyond reach": 0.5}
 """The share of problems that the model cannot solve, by the name of the pool."""
 BEYOND = 12
 """Steps of a problem beyond reach."""
@@ -122,15 +123,17 @@ def plot(found: dict[str, dict[str, list[Counted]]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(found), figsize=(9, 3.4), sharey=True, layout="constrained")
-    for axes, (name, arms) in zip(panels, found.items(), strict=True):
+    figure, panels = pyplot.subplots(
+        1, len(found), figsize=(4 * len(found), 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (name, arms) in zip(panels[0], found.items(), strict=True):
         for arm, runs in arms.items():
             mean = [statistics.mean(shares) for shares in zip(*(run.mixed for run in runs), strict=True)]
             points = [statistics.mean(mean[at : at + WINDOW]) for at in range(0, len(mean), WINDOW)]
             axes.plot([at * WINDOW + WINDOW / 2 for at in range(len(points))], points, marker="o", label=arm)
         axes.set(title=f"problems: {name}", xlabel="update", ylim=(0, 1))
-    panels[0].set_ylabel("share of completions\nin groups of mixed verdicts")
-    panels[0].legend()
+    panels[0][0].set_ylabel("share of completions\nin groups of mixed verdicts")
+    panels[0][0].legend()
     figure.savefig(path, dpi=120)
 
 
@@ -151,6 +154,7 @@ def main() -> int:
     options = parser(__doc__ or "")
     options.add_argument("--updates", type=int, default=80)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options.add_argument("--pools", nargs="+", choices=list(POOLS), default=list(POOLS))
     options.add_argument("--rate", type=float, default=5e-4, help="learning rate of both arms")
     options.add_argument("--out", type=Path, help="a folder for the plot")
     options.add_argument("--short", action="store_true", help="one seed, 10 updates")
@@ -166,7 +170,7 @@ def main() -> int:
     print("| problems | arm | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean | asked |")
     print("|---" * (len(seeds) + 4) + "|")
     found: dict[str, dict[str, list[Counted]]] = {}
-    for name in POOLS:
+    for name in arguments.pools:
         arms = found[name] = {"stock": [], "warmstart": []}
         probes = []
         for seed in seeds:

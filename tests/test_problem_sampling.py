@@ -118,6 +118,16 @@ def test_an_answer_of_long_ago_is_no_knowledge() -> None:
     assert drawn.count(0) < 40, "a problem known to be live would be in most of the 200 draws"
 
 
+def test_how_different_problems_are_is_judged_within_a_stratum() -> None:
+    # Half of all is right. Of the other easy problem 8 of 8 are: (8 + 8 · 1/2)/(8 + 8) = 3/4 is expected of each,
+    # so the squared distance is 1/16 and m (1 − m) = 3/16; the hard ones mirror it.
+    # ρ = (1/3 − 1/8)/(7/8) = 5/21, and an unseen problem's a + b is 1/ρ − 1 = 3.2.
+    posterior = Posterior.fresh(["easy"] * 3 + ["hard"] * 3).learn([0, 1, 3, 4], [8, 8, 0, 0], [8] * 4)
+    a, b = posterior.beta()
+    assert a[2] + b[2] == pytest.approx(3.2)
+    assert a[5] + b[5] == pytest.approx(3.2)
+
+
 def test_groups_asked_again_say_nothing_of_how_different_problems_are() -> None:
     once = Posterior.fresh(["one"] * 4).learn([0, 1], [0, 8], [8, 8])
     again = once.learn([0, 1], [4, 4], [8, 8])

@@ -57,7 +57,8 @@ class Posterior:
         of_N: Completions of each problem whose verdict is known, forgotten with time.
         asked_N: The step each problem was last asked at, counted from 1; 0 for never.
         step: Steps drawn so far.
-        moments: Weight, sum and sum of squares of the solve rates seen in first groups, and of 1/size.
+        moments: Sums over first groups: of 1, of the squared distance of a group's rate from its stratum's m, of
+            m (1 − m), and of 1/size.
         drift: How much better than by their answers problems are expected to be solved now, in logits: those
             that were never answered, and those that were, which training has made easier.
     """
@@ -91,14 +92,22 @@ class Posterior:
         np.add.at(of_N, index, of)
         # First groups alone: those asked again were chosen by their rates and are more alike than problems are.
         is_first = (np.asarray(of) > 1) & (self.of_N[index] == 0)
-        sizes = np.asarray(of, dtype=np.float64)[is_first]
-        rates = np.asarray(right, dtype=np.float64)[is_first] / sizes
-        added = (sizes.size, rates.sum(), (rates**2).sum(), (1 / sizes).sum())
-        fading = FORGET if sizes.size else 1.0
-        weight, total, squares, inverse = (
+        right_G, of_G = (np.asarray(value, dtype=np.float64)[is_first] for value in (right, of))
+        right_S, of_S = self._by_stratum(right_N), self._by_stratum(of_N)
+        stratum_G = self.stratum_N[index][is_first]
+        # What the others of the stratum let expect of a group; with itself among them it would be near itself.
+        mean_G = _drawn_to_all(right_S[stratum_G] - right_G, of_S[stratum_G] - of_G, right_N, of_N)
+        added = (
+            of_G.size,
+            ((right_G / of_G - mean_G) ** 2).sum(),
+            (mean_G * (1 - mean_G)).sum(),
+            (1 / of_G).sum(),
+        )
+        fading = FORGET if of_G.size else 1.0
+        weight, squares, most, inverse = (
             fading * old + float(new) for old, new in zip(self.moments, added, strict=True)
         )
-        moments = (weight, total, squares, inverse)
+        moments = (weight, squares, most, inverse)
         return replace(self, right_N=right_N, of_N=of_N, moments=moments, drift=drift)
 
     def _drift_after(self, problems: npt.NDArray[np.int64], right: Floats, of: Floats) -> tuple[float, float]:
@@ -124,14 +133,11 @@ class Posterior:
 
         The prior of problem i in stratum s is Beta(κ mₛ, κ (1 − mₛ)): mₛ is the stratum's share of right
         answers, drawn towards that of all; κ = 1/ρ − 1, where ρ is the correlation of two answers to one
-        problem, from the spread of the groups' rates beyond the binomial's. The mean of the posterior is then
+        problem within its stratum, from the spread of the groups' rates beyond the binomial's. The mean of the posterior is then
         moved by the drift, in logits; a + b stays.
         """
-        strata = int(self.stratum_N.max(initial=0)) + 1
-        right_S = np.bincount(self.stratum_N, self.right_N, strata)
-        of_S = np.bincount(self.stratum_N, self.of_N, strata)
-        everywhere = (self.right_N.sum() + 1) / (self.of_N.sum() + 2)
-        mean_S = (right_S + _POOLED * everywhere) / (of_S + _POOLED)
+        right_S, of_S = self._by_stratum(self.right_N), self._by_stratum(self.of_N)
+        mean_S = _drawn_to_all(right_S, of_S, self.right_N, self.of_N)
         agreement = 1 / self._correlation() - 1
         mean_N = mean_S[self.stratum_N]
         a, b = agreement * mean_N + self.right_N, agreement * (1 - mean_N) + self.of_N - self.right_N
@@ -139,15 +145,18 @@ class Posterior:
         odds = a / b * np.exp(np.where(self.of_N > 0, old, new))
         return (a + b) * odds / (1 + odds), (a + b) / (1 + odds)
 
+    def _by_stratum(self, values_N: Floats) -> Floats:
+        """Return the sum over each stratum's problems, shape (strata,)."""
+        sums_S = np.zeros(int(self.stratum_N.max(initial=0)) + 1)
+        np.add.at(sums_S, self.stratum_N, values_N)
+        return sums_S
+
     def _correlation(self) -> float:
-        weight, total, squares, inverse = self.moments
-        if weight < 1:
+        """Return ρ of E[(rate − m)²] = m (1 − m) (1/size + (1 − 1/size) ρ)."""
+        weight, squares, most, inverse = self.moments
+        if weight < 1 or most < 1e-9:
             return 0.5
-        mean, size = total / weight, weight / inverse
-        variance, most = squares / weight - mean**2, mean * (1 - mean)
-        if most < 1e-9:
-            return 0.5
-        beyond = (variance / most - 1 / size) / (1 - 1 / size)
+        beyond = (squares / most - inverse / weight) / (1 - inverse / weight)
         return float(np.clip(beyond, _CLOSEST, _WIDEST))
 
     def live(self, group_size: int) -> Floats:
@@ -215,7 +224,7 @@ class Posterior:
             np.zeros_like(self.asked_N),
         )
         right_N[seen], of_N[seen], asked_N[seen] = written["right"], written["of"], written["asked"]
-        weight, total, squares, inverse = written["moments"]
+        weight, squares, most, inverse = written["moments"]
         new, old = written["drift"]
         return replace(
             self,
@@ -223,6 +232,12 @@ class Posterior:
             of_N=of_N,
             asked_N=asked_N,
             step=int(written["step"]),
-            moments=(weight, total, squares, inverse),
+            moments=(weight, squares, most, inverse),
             drift=(new, old),
         )
+
+
+def _drawn_to_all(right_S: Floats, of_S: Floats, right_N: Floats, of_N: Floats) -> Floats:
+    """Return each share of right answers, drawn towards that of all problems by `_POOLED` completions."""
+    everywhere = float((right_N.sum() + 1) / (of_N.sum() + 2))
+    return (right_S + _POOLED * everywhere) / (of_S + _POOLED)
