@@ -143,6 +143,11 @@ def test_what_a_probe_knows_counts_from_the_first_step(tmp_path: Path) -> None:
     assert len({"p-3", "p-11", "p-17", "p-20"} & set(asked[0])) >= 3
 
 
+def test_problems_rest_as_long_as_they_are_told_to(tmp_path: Path) -> None:
+    _, asked = trained(tmp_path, steps=6, save_strategy="no", signal={"sampling": ProblemSampling(rest=5)})
+    assert len({name for step in asked for name in step}) == 24, "six steps of four of 24 problems: each once"
+
+
 def test_it_steps_aside_in_one_line_where_it_cannot_choose(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,13 +81,14 @@ def test_a_solved_problem_comes_back_when_its_answers_have_faded() -> None:
     assert fresh[0] < 0.5 < 0.8 < posterior.live(8)[0]
 
 
-def test_a_problem_rests_after_it_was_asked() -> None:
+@pytest.mark.parametrize("rest", [0, REST, 12])
+def test_a_problem_rests_after_it_was_asked(rest: int) -> None:
     posterior = Posterior.fresh(["one"] * 200)
     last: dict[int, int] = {}
     for step in range(30):
-        posterior, drawn = posterior.draw(8, 8, seed=0)
+        posterior, drawn = posterior.draw(8, 8, seed=0, rest=rest)
         posterior = posterior.learn(drawn, [4] * 8, [8] * 8)
-        assert all(step - last.get(row, -REST - 1) > REST for row in drawn)
+        assert all(step - last.get(row, -rest - 1) > rest for row in drawn)
         last |= dict.fromkeys(drawn, step)
 
 

@@ -22,7 +22,8 @@ from scipy.special import betaln
 FORGET = 0.97
 """What an answer's weight is multiplied with at every step: half after 23 of them."""
 REST = 4
-"""Steps a problem rests after it was asked, so that others are asked in between."""
+"""Steps a problem rests after it was asked, unless told otherwise: the shorter, the more groups are mixed; the
+longer, the less a small model learns by heart what it is asked often (docs/log.md)."""
 SHARPNESS = 8.0
 """A problem is drawn with a chance in proportion to this power of its P(live): one that is certain to be live is
 drawn fifty times as often as one that is live with 0.6."""
@@ -166,11 +167,13 @@ class Posterior:
         failed = np.exp(betaln(a, b + group_size) - betaln(a, b))
         return np.asarray(np.clip(1 - solved - failed, 0.0, 1.0))
 
-    def draw(self, count: int, group_size: int, *, seed: int) -> tuple[Posterior, list[int]]:
+    def draw(
+        self, count: int, group_size: int, *, seed: int, rest: int = REST
+    ) -> tuple[Posterior, list[int]]:
         """Return the posterior that knows of the draw, and ``count`` different problems for the next step.
 
         The chance of a problem is in proportion to (P(live) + `FLOOR`) to the power of `SHARPNESS`; those
-        asked within `REST` steps come only when there are not enough others. Problems known to be live are
+        asked within ``rest`` steps come only when there are not enough others. Problems known to be live are
         lifted together to the share `REPLAYED`, if theirs is smaller; the others are explored.
 
         Raises:
@@ -182,7 +185,7 @@ class Posterior:
         random = np.random.default_rng([seed, self.step])
         step = self.step + 1
         live = self.live(group_size)
-        rests = (self.asked_N > 0) & (step - self.asked_N <= REST)
+        rests = (self.asked_N > 0) & (step - self.asked_N <= rest)
         weight = np.where(rests, _LAST_RESORT, (live + FLOOR) ** SHARPNESS)
         largest = 1 - 2 * 0.5**group_size
         is_known_live = (self.of_N >= 1) & ~rests & (live >= KNOWN_LIVE * largest)

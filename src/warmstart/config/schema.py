@@ -255,6 +255,9 @@ class GrpoConfig(_Section):
     """``moves``: the stage advances and falls back on the measured format; ``stays``: it is the one above."""
     problems: Literal["adaptive", "uniform"] = "adaptive"
     """``adaptive`` asks what the model sometimes solves: groups with right and wrong answers; ``uniform`` all alike."""
+    rest: Annotated[int, Field(ge=0)] = 4
+    """Steps an adaptively chosen problem rests after it was asked. The shorter, the more groups are mixed; the
+    longer, the less a small model learns by heart."""
     check_every: Annotated[int, Field(ge=0)] | None = None
     """Steps between measurements on problems kept out of training, which collapse and hacking are told by;
     None is a fifth of the steps, 0 measures nothing."""

@@ -101,6 +101,7 @@ def _sampling(run: Run, problems: list[Problem]) -> ProblemSampling:
     return ProblemSampling(
         strata=told if len(set(told)) > 1 else None,
         known={row: rates[problem.id] for row, problem in enumerate(problems) if problem.id in rates},
+        rest=run.recipe.grpo.rest,
     )
 
 

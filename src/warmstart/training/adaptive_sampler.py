@@ -18,7 +18,7 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from warmstart.problem_sampling import Posterior
+from warmstart.problem_sampling import REST, Posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,12 @@ class ProblemSampling:
         strata: Of every row of the data set, what makes problems alike (family and steps, say); None pools
             by the length of the prompt.
         known: By row, how many completions were right, and of how many: a probe's.
+        rest: Steps a problem rests after it was asked.
     """
 
     strata: Sequence[object] | None = None
     known: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    rest: int = REST
 
 
 class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -45,11 +47,13 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         problems_per_step: int = 0,
         group_size: int = 0,
         seed: int = 0,
+        rest: int = REST,
     ) -> None:
         self.posterior = posterior
         self.problems_per_step = problems_per_step
         self.group_size = group_size
         self.seed = seed
+        self.rest = rest
         self.resumed_at = (0, 1)
         """Updates before a resume that reads the data again, and how many batches each took."""
         self._unscored: deque[list[int]] = deque()
@@ -83,7 +87,7 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         else:
             assert self.posterior is not None
             self.posterior, drawn = self.posterior.draw(
-                self.problems_per_step, self.group_size, seed=self.seed
+                self.problems_per_step, self.group_size, seed=self.seed, rest=self.rest
             )
         self._unscored.append(drawn)
         return drawn
@@ -170,4 +174,5 @@ def keeper_of(trainer: Any, sampling: ProblemSampling) -> SamplerKeeper:  # noqa
         problems_per_step=trainer.args.generation_batch_size // trainer.num_generations,
         group_size=trainer.num_generations,
         seed=trainer.args.seed,
+        rest=sampling.rest,
     )
