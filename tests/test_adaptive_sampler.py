@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from warmstart import GRPOTrainer, ProblemSampling, SignalConfig
+from warmstart.config.schema import GrpoConfig
 from warmstart.data.synthetic import generate
 from warmstart.models import add_adapter, load_base, load_tokenizer
 from warmstart.problem_sampling import Posterior
@@ -146,6 +147,10 @@ def test_what_a_probe_knows_counts_from_the_first_step(tmp_path: Path) -> None:
 def test_problems_rest_as_long_as_they_are_told_to(tmp_path: Path) -> None:
     _, asked = trained(tmp_path, steps=6, save_strategy="no", signal={"sampling": ProblemSampling(rest=5)})
     assert len({name for step in asked for name in step}) == 24, "six steps of four of 24 problems: each once"
+
+
+def test_a_recipe_and_the_trainer_let_problems_rest_alike_unless_told() -> None:
+    assert GrpoConfig.model_fields["rest"].default == ProblemSampling().rest
 
 
 def test_it_steps_aside_in_one_line_where_it_cannot_choose(

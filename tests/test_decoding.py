@@ -18,23 +18,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from tiny_models import SHAPE
 from warmstart.models import add_adapter, merged
 from warmstart.rollouts.decoding import decode
 from warmstart.rollouts.sampling import Sampling, pick, stream
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [13]]
-SHAPE = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "eos_token_id": 2,
-    "bos_token_id": None,
-    "pad_token_id": 0,
-    "initializer_range": 0.3,
-}
 
 
 def _models():

@@ -12,6 +12,19 @@ TOKENIZERS = {
     "Qwen/Qwen3": "qwen3-0.6b",
     "deepseek-ai/DeepSeek-R1-Distill-Qwen": "deepseek-r1-distill-qwen-think",
 }
+SHAPE = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "eos_token_id": 2,
+    "bos_token_id": None,
+    "pad_token_id": 0,
+    "initializer_range": 0.3,
+}
+"""A configuration for models of chance weights whose tokens differ, without a tokenizer."""
 
 
 def is_base(model_name: str) -> bool:

@@ -4,9 +4,9 @@ A group teaches only if its outcomes are mixed, and whether they are depends on 
 P(live) = 1 − pᴳ − (1 − p)ᴳ. Each problem has a Beta posterior of p. A short run sees most problems never
 or once, so the prior is pooled: over problems of the same stratum (family and steps, or length), and the
 strata over all. Old answers are forgotten, because the policy moves, and where it moves is measured: how far
-the answers of a step were from what was expected of its problems shifts what is expected next. GRESO (arXiv:2506.02177) skips
-problems by their own history alone and SPEED (arXiv:2506.09016) screens with a few completions each;
-a pooled posterior needs neither a first visit nor completions that are thrown away.
+the answers of a step were from what was expected of its problems shifts what is expected next. GRESO
+(arXiv:2506.02177) skips problems by their own history alone and SPEED (arXiv:2506.09016) screens with a few
+completions each; a pooled posterior needs neither a first visit nor completions that are thrown away.
 """
 
 from __future__ import annotations
