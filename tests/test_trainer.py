@@ -242,6 +242,28 @@ def test_a_batch_without_a_live_group_has_no_gradient_and_does_not_fail(tmp_path
     assert log["loss"] == 0.0
 
 
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+def test_a_micro_batch_that_no_live_group_fills_changes_neither_gradient_nor_entropy(
+    tmp_path, loss_type
+) -> None:
+    # Four live groups of four fill two micro-batches of eight rows; the third one is left.
+    cut = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 3, "loss_type": loss_type}
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, **cut)
+    ours, log, trainer = _gradients(GRPOTrainer, tmp_path, **cut)
+    assert [batch["is_filler"] for batch in trainer._buffered_inputs] == [False, False, True]
+    assert _relative_gap(ours, stock) <= 1e-5
+    # Of a base that never saw these random tokens each micro-batch has about the same entropy; a third that
+    # counted as 0 would take a third away.
+    _, whole, _ = _gradients(GRPOTrainer, tmp_path, signal=SignalConfig(live_rows_only=False), **cut)
+    assert log["entropy"] == pytest.approx(whole["entropy"], rel=0.1)
+
+
+def test_a_generation_for_two_updates_gives_each_of_them_a_share_of_the_live_groups(tmp_path) -> None:
+    cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "steps_per_generation": 6}
+    _, _, trainer = _gradients(GRPOTrainer, tmp_path, **cut)
+    assert [batch["is_filler"] for batch in trainer._buffered_inputs] == [False, False, True] * 2
+
+
 @pytest.mark.parametrize(
     "shortcuts",
     [{"live_rows_only": False}, {"share_prompts": False}, {"live_rows_only": False, "share_prompts": False}],

@@ -31,6 +31,7 @@ LEANS_ON = {
         "compute_entropy",
         "compute_aux_loss",
     ],
+    "_compute_loss": ["self", "model", "inputs"],
     "_generate_and_score_completions": ["self", "inputs"],
     # Not overridden, but called:
     "_tokenize_prompts": ["self", "prompts"],
@@ -63,6 +64,7 @@ def test_the_trainer_overrides_these_methods_and_no_others() -> None:
         "_calculate_rewards",
         "_generate_and_score_completions",
         "_prepare_inputs",
+        "_compute_loss",
         "_get_per_token_logps_and_entropies",
     }
 

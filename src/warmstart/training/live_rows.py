@@ -78,31 +78,56 @@ def live_rows(advantages_B: torch.Tensor, group_of_B: torch.Tensor) -> torch.Ten
     return torch.isin(group_of_B, live_groups).nonzero().squeeze(-1)
 
 
-def share_out(group_of_rows: Sequence[int], tokens: Sequence[int], bins: int, room: int) -> list[list[int]]:
-    """Return ``bins`` lists of row positions, groups kept whole and tokens balanced where that fits.
+def share_out(
+    group_of_rows: Sequence[int], tokens: Sequence[int], bins: int, room: int, *, updates: int = 1
+) -> list[list[int]]:
+    """Return ``bins`` lists of row positions: as few as fit, of like size and length, then empty ones.
 
-    Longest-processing-time order: the costliest group goes to the bin with the fewest tokens. When whole
-    groups do not fit into ``room`` rows per bin, rows are cut in order instead.
+    Long lists use a processor best, and rows of like length need little padding; a list without rows costs
+    next to nothing. Groups stay whole where they fit, so that a prompt is computed once; one of more than
+    ``room`` rows is cut. Every optimizer step gets a like share of the tokens: the costliest group goes to the
+    step that has the fewest.
 
     Args:
         group_of_rows: The group of each row; rows of a group stand together.
-        tokens: The cost of each row.
+        tokens: Completion tokens of each row.
         bins: How many lists.
         room: The most rows in one list; ``bins * room`` rows fit.
+        updates: How many optimizer steps the lists are for, ``bins / updates`` of them in a row for each.
     """
     groups: dict[int, list[int]] = {}
     for position, group in enumerate(group_of_rows):
         groups.setdefault(group, []).append(position)
-    filled: list[list[int]] = [[] for _ in range(bins)]
-    load = [0] * bins
-    for rows in sorted(groups.values(), key=lambda rows: -sum(tokens[row] for row in rows)):
-        fitting = [index for index in range(bins) if len(filled[index]) + len(rows) <= room]
-        if not fitting:
-            return _in_order(len(group_of_rows), bins)
-        chosen = min(fitting, key=lambda index: load[index])
-        filled[chosen] += rows
-        load[chosen] += sum(tokens[row] for row in rows)
-    return filled
+    pieces = [rows[at : at + room] for rows in groups.values() for at in range(0, len(rows), room)]
+    by_cost = sorted(pieces, key=lambda rows: -sum(tokens[row] for row in rows))
+    of_step: list[list[list[int]]] = [[] for _ in range(updates)]
+    load = [0] * updates
+    for rows in by_cost:
+        step = load.index(min(load))
+        of_step[step].append(rows)
+        load[step] += sum(tokens[row] for row in rows)
+    filled = [_fewest(groups_of_step, tokens, room) for groups_of_step in of_step]
+    each = bins // updates
+    if any(len(lists) > each for lists in filled):
+        return _in_order(len(group_of_rows), bins)
+    return [rows for lists in filled for rows in lists + [[]] * (each - len(lists))]
+
+
+def _fewest(groups: Sequence[list[int]], tokens: Sequence[int], room: int) -> list[list[int]]:
+    """Return the groups' rows in the fewest lists of at most ``room``, the largest as small as may be."""
+    longest_first = sorted(groups, key=lambda rows: -max(tokens[row] for row in rows))
+    fewest = len(_filled(longest_first, room))
+    return next(lists for most in range(1, room + 1) if len(lists := _filled(longest_first, most)) == fewest)
+
+
+def _filled(groups: Sequence[list[int]], room: int) -> list[list[int]]:
+    lists: list[list[int]] = []
+    for rows in groups:
+        if lists and len(lists[-1]) + len(rows) <= room:
+            lists[-1] = lists[-1] + rows
+        else:
+            lists.append(rows)
+    return lists
 
 
 def _in_order(rows: int, bins: int) -> list[list[int]]:
@@ -117,11 +142,14 @@ def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int
         batch: The scored generation batch.
         rows: Which of its rows; may be empty.
         size: Rows of the result, at least one. Missing ones are filled with a row of no token that counts
-            and advantage zero, because every process must hold as many.
+            and advantage zero, because every process must hold as many. A micro-batch of nothing else keeps
+            the last two tokens of a prompt, the fewest that go the way of the other ones.
         stock_rows: Rows TRL would have had in its micro-batch.
         loss_type: Decides whether the divisor is a row count.
     """
-    index = torch.tensor([*rows, *[0] * (size - len(rows))], device=batch["advantages"].device)
+    # The last row again, not any: it brings no prompt and no padding of its own.
+    filler = rows[-1] if rows else 0
+    index = torch.tensor([*rows, *[filler] * (size - len(rows))], device=batch["advantages"].device)
     count = batch["advantages"].shape[0]
     result = {
         name: value[index]
@@ -132,6 +160,8 @@ def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int
     if len(rows) < size:
         result["advantages"][len(rows) :] = 0
         result["completion_mask"][len(rows) :] = 0
+    if not rows:
+        result["prompt_mask"][:, :-2] = 0
     if loss_type in ROW_DIVISOR:
         # The loss is linear in the advantages, and TRL will divide by `size` instead of `stock_rows`.
         result["advantages"] = result["advantages"] * (size / stock_rows)

@@ -7,6 +7,7 @@ _generate_single_turn               rollouts with the adapter merged, prompts co
 _calculate_rewards                  undecided rows, the outcome gate, live and dead groups, the rollout log
 _generate_and_score_completions     an advantage of exactly 0 in dead groups
 _prepare_inputs                     live rows only
+_compute_loss                       no metric of a micro-batch without a row
 _get_per_token_logps_and_entropies  the prompt of a group computed once
 
 Loss and gradient are those of stock TRL on the same completions; where a setting makes a shortcut
@@ -16,6 +17,7 @@ inexact, the full computation is done and one line says so.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -330,8 +332,10 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         bins = self.args.steps_per_generation
         stock_rows = scored["advantages"].shape[0] // bins
         lengths = scored["completion_mask"].sum(dim=1)[rows].tolist()
-        shares = live_rows.share_out(group[rows].tolist(), lengths, bins, stock_rows)
-        sizes = torch.tensor([[max(1, len(share)) for share in shares]], device=rows.device)
+        # A generation that is not cut at optimizer steps is cut where both are.
+        updates = bins // math.gcd(bins, self.args.gradient_accumulation_steps)
+        shares = live_rows.share_out(group[rows].tolist(), lengths, bins, stock_rows, updates=updates)
+        sizes = torch.tensor([[len(share) for share in shares]], device=rows.device)
         sizes = self.accelerator.gather(sizes).view(-1, bins).amax(dim=0)
         updated = torch.tensor([len(rows) / scored["advantages"].shape[0]], device=rows.device)
         self._record("signal/update_share", float(self.accelerator.gather(updated).mean()))
@@ -339,12 +343,23 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             live_rows.micro_batch(
                 scored,
                 rows[share].tolist(),
-                size=int(size),
+                size=max(1, int(size)),
                 stock_rows=stock_rows,
                 loss_type=self.loss_type,
             )
+            | {"is_filler": bool(size == 0 and sizes.any())}
             for share, size in zip(shares, sizes, strict=True)
         ]
+
+    def _compute_loss(self, model: Any, inputs: live_rows.Batch) -> torch.Tensor:  # noqa: ANN401
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        before = {name: len(values) for name, values in metrics.items()}
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        if inputs.get("is_filler"):
+            # TRL takes the mean over micro-batches, and one without a token has an entropy of 0.
+            for name, values in metrics.items():
+                del values[before.get(name, 0) :]
+        return loss
 
     def _send_rollouts(self) -> None:
         if not self._pending_rollouts or self.signal.on_rollouts is None:
