@@ -3,7 +3,9 @@
     python benchmarks/scaling.py [--rounds 3] [--out DIR] [--short]
 
 The update alone (log-probabilities, loss, gradient) of completions made of random tokens, on a small
-Qwen2 with random weights: its cost depends on neither. One dimension grows, the others stay. Both arms
+Qwen2 with random weights: its cost depends on neither. Completions end between half of the longest and all of
+it, as real ones do: a batch without padding needs no mask, and transformers then takes a causal kernel that only
+whole rows can use. One dimension grows, the others stay. Both arms
 have the same rows and take turns in one process; the median of the rounds counts. With warmstart the cost
 per completion of a long prompt falls with the group size, since the prompt is computed once per group.
 """
@@ -78,8 +80,13 @@ def rows_of(shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
         shape.group_size, dim=0
     )
     completions = torch.randint(0, VOCABULARY, (shape.rows, shape.completion))
-    ids = torch.cat([prompts, completions], dim=1)
-    return ids, torch.ones_like(ids)
+    ids, lengths = (
+        torch.cat([prompts, completions], dim=1),
+        torch.randint(shape.completion // 2, shape.completion, (shape.rows,)),
+    )
+    lengths[0] = shape.completion
+    places = torch.arange(ids.shape[1])
+    return ids, (places < shape.prompt + lengths[:, None]).long()
 
 
 def update(arm: str, model: Any, ids: torch.Tensor, mask: torch.Tensor, completion: int) -> float:  # noqa: ANN401
@@ -91,6 +98,7 @@ def update(arm: str, model: Any, ids: torch.Tensor, mask: torch.Tensor, completi
     else:
         labels = ids.clone()
         labels[:, :-completion] = -100
+        labels[mask == 0] = -100
         output = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
         log_probs = output.log_probs[:, -completion:]
     log_probs.mean().backward()

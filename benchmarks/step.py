@@ -1,14 +1,15 @@
 """One optimizer step, generate + score + update, of stock TRL and of warmstart from the same weights.
 
-    python benchmarks/step.py [--run RUN] [--rounds 3] [--steps 4] [--micro-batch 32 16] [--short]
+    python benchmarks/step.py [--run RUN] [--rounds 3] [--steps 4] [--micro-batch 32 2] [--short]
 
 The learning rate is zero, so that every step starts from the same weights; the arms take turns in one
-process, each with a micro-batch of its own (32 and 16 are the faster ones on two cores). "live" is the share
-of groups with gradient, stock's and warmstart's: all of them with a reward that makes every group mixed, and
-the share of a uniform draw with the real rewards, where warmstart's outcome gate leaves out groups that
-differ in format alone. Quoted is the ratio of the arms' medians, for the whole step and for the update alone
-(the step without generation and scoring). With a run given, the peak memory of both arms follows, each in a
-process of its own.
+process, each with a micro-batch of its own, stock's in rows and warmstart's in groups. 32 and 2 are the faster
+ones on two cores: with one group at a time the second core has little to do while its prompt is computed.
+"live" is the share of groups with gradient, stock's and warmstart's: all of them with a reward that makes every
+group mixed, and the share of a uniform draw with the real rewards, where warmstart's outcome gate leaves out
+groups that differ in format alone. Quoted is the ratio of the arms' medians, for the whole step and for the
+update alone (the step without generation and scoring). With a run given, the peak memory of both arms follows,
+each in a process of its own.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ from headline import Headline
 from warmstart import environment
 from warmstart.data.synthetic import generate
 from warmstart.training.signal_config import SignalConfig
+
+MICRO_BATCHES = (32, 2)
+"""Stock's rows and warmstart's groups in a micro-batch."""
 
 
 def alternating(completions: Sequence[Any], **columns: Any) -> list[float | None]:  # noqa: ANN401
@@ -102,7 +106,10 @@ def compare(
     rounds: int,
     steps: int,
 ) -> tuple[Measured, Measured]:
-    """Return stock's and warmstart's medians over ``rounds`` turns each, with a micro-batch for either."""
+    """Return stock's and warmstart's medians over ``rounds`` turns each, with a micro-batch for either.
+
+    The first of ``micro_batches`` is stock's in rows, the second warmstart's in groups.
+    """
     rows = rows_of(generate(400, seed=7, split="train"))
     if padding:
         # Words in front of the question: longer prompts, the same problems.
@@ -119,8 +126,9 @@ def compare(
         ]
     rewards: Sequence[Reward] = [alternating] if every_group_live else REWARDS
     found: dict[str, list[Measured]] = {"stock": [], "warmstart": []}
+    in_rows = (micro_batches[0], micro_batches[1] * setting.group_size)
     for turn in range(rounds):
-        for arm, micro_batch in zip(found, micro_batches, strict=True):
+        for arm, micro_batch in zip(found, in_rows, strict=True):
             arm_setting = replace(setting, seed=turn, micro_batch=micro_batch)
             found[arm].append(measure(arm, arm_setting, rows, rewards, steps))
     stock, ours = (
@@ -160,7 +168,7 @@ def short(adapter: Path) -> list[Headline]:
         (False, "a uniform draw", "≥ 3 ×"),
     ):
         stock, ours = compare(
-            Setting(adapter), (32, 16), every_group_live=every_group_live, rounds=1, steps=2
+            Setting(adapter), MICRO_BATCHES, every_group_live=every_group_live, rounds=1, steps=2
         )
         seen = f"{stock.step / ours.step:.2f} ×, the update alone {stock.update / ours.update:.2f} ×"
         found.append(Headline(f"step, {name}, {ours.live:.0%} live", seen, target))
@@ -177,8 +185,8 @@ def main() -> int:
         "--micro-batch",
         type=int,
         nargs=2,
-        default=[32, 16],
-        help="stock's and warmstart's",
+        default=list(MICRO_BATCHES),
+        help="stock's in rows, warmstart's in groups",
     )
     options.add_argument(
         "--memory-of", choices=["stock", "warmstart"], help="print an arm's peak memory alone"
@@ -192,9 +200,11 @@ def main() -> int:
         return 0
     settings = [("group 8", base, 0)]
     if not arguments.short:
+        larger = replace(base, group_size=16, problems_per_step=8)
         settings += [
-            ("group 16", replace(base, group_size=16, problems_per_step=8), 0),
+            ("group 16", larger, 0),
             ("group 8, 300 tokens more prompt", base, 100),
+            ("group 16, 300 tokens more prompt", larger, 100),
         ]
     print(
         "| setting | live groups | stock s | warmstart s | step | update alone |\n|---|---|---|---|---|---|"
@@ -215,7 +225,8 @@ def main() -> int:
                 flush=True,
             )
     if arguments.run is not None:
-        for arm, micro_batch in zip(("stock", "warmstart"), arguments.micro_batch, strict=True):
+        rows, groups = arguments.micro_batch
+        for arm, micro_batch in (("stock", rows), ("warmstart", groups * base.group_size)):
             print(f"peak memory, {arm}: {peak_gb(arm, micro_batch, arguments.run):.2f} GB")
     return 0
 

@@ -4,8 +4,8 @@
 #   sbatch deploy/slurm.sh qwen2.5-7b-gsm8k /shared/runs/first [--set KEY=VALUE …]
 #   sbatch --nodes=1 --export=ALL,VLLM=off deploy/slurm.sh …      one node, no vLLM
 #
-# The run directory must be on a file system that every node sees. The same command again goes on after the
-# last finished stage; a requeued job does so by itself.
+# The run directory must be on a file system that every node sees. The same command again goes on from the
+# last checkpoint; a requeued job does so by itself.
 #SBATCH --job-name=warmstart
 #SBATCH --nodes=5
 #SBATCH --ntasks-per-node=1

@@ -19,7 +19,7 @@ Written by `scripts/build_metrics_page.py` from `src/warmstart/results/glossary.
 
 ## Metrics of a training step
 
-Each line of a run's `metrics.jsonl` has these numbers. With `--set trackers=[tensorboard]` (or `trackio`, `wandb`: whatever TRL's `report_to` knows of them) they go to a tracker too, behind `train/`: ours under `warmstart/`, TRL's under its own names. `tensorboard --logdir runs/demo` and `trackio show --project warmstart` are local; nothing is sent anywhere unless you name a tracker that does.
+Each line of a run's `metrics.jsonl` whose `stage` is `sft` or `grpo` is a training step and has these numbers; lines of the stages `writing` and `check` hold what the watch read of the completions and measured on problems kept out of training. With `--set trackers=[tensorboard]` (or `trackio`, `wandb`: whatever TRL's `report_to` knows of them) they go to a tracker too, behind `train/`: ours under `warmstart/`, TRL's under its own names. `tensorboard --logdir runs/demo` and `trackio show --project warmstart` are local; nothing is sent anywhere unless you name a tracker that does.
 
 SFT and GRPO are runs of their own, `NAME-sft` and `NAME-grpo`, in the project `warmstart`. TensorBoard's files are in `RUN/warmup/tensorboard` and `RUN/grpo/tensorboard`, trackio's where `TRACKIO_DIR` says (`~/.cache/huggingface/trackio`), wandb's in `./wandb`; with `WANDB_MODE=offline` it keeps them there until `wandb sync`. Tried with trackio 0.43, TensorBoard 2.21 and wandb 0.31 offline; TRL adds the seconds of its own methods under `profiling/` in trackio and wandb.
 

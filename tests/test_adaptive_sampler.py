@@ -44,6 +44,7 @@ def trained(
         asked.append([row["problem_id"] for row in rows[::2]])
 
     signal = SignalConfig(outcome="by_problem", on_rollouts=remember, **options.pop("signal", {}))
+    rows = options.pop("rows", ROWS)
     trainer = GRPOTrainer(
         model=add_adapter(load_base("tiny"), rank=2, alpha=4, dropout=0.0, target_modules=["q_proj"], seed=0),
         reward_funcs=[by_problem],
@@ -66,7 +67,7 @@ def trained(
                 **options,
             }
         ),
-        train_dataset=Dataset.from_list([{**row, "problem_id": f"p-{i}"} for i, row in enumerate(ROWS)]),
+        train_dataset=Dataset.from_list([{**row, "problem_id": f"p-{i}"} for i, row in enumerate(rows)]),
         processing_class=load_tokenizer("tiny"),
         signal=signal,
     )
@@ -134,6 +135,32 @@ def test_a_resumed_run_asks_what_the_uninterrupted_one_asks_and_ends_with_its_we
         whole.model.named_parameters(), resumed.model.named_parameters(), strict=True
     ):
         assert torch.equal(a, b), name
+
+
+def test_a_checkpoint_of_the_same_problems_in_another_order_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path)
+    with pytest.raises(ValueError, match="or of these in another order: resume with the data set"):
+        trained(tmp_path, steps=6, resume=True, rows=ROWS[::-1])
+
+
+def test_what_an_earlier_training_had_fetched_ahead_is_asked_first_by_the_next_one() -> None:
+    keeper = SamplerKeeper(Posterior.fresh([0] * 30), problems_per_step=2, group_size=2, seed=0)
+    scored, ahead = keeper.draw(), keeper.draw()
+    keeper.learn(torch.tensor([1.0, 0.0, 1.0, 1.0]))
+    keeper.on_train_begin(TrainingArguments(output_dir="unused"), TrainerState(), TrainerControl())
+    assert keeper.draw() == ahead != scored
+    keeper.learn(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert keeper.posterior.right_N[ahead].tolist() == [2.0, 0.0]
+
+
+def test_a_checkpoint_of_another_trainer_skips_what_it_skips() -> None:
+    """Nothing is known of what was drawn before; the rows the loader throws away must not be counted as asked."""
+    keeper = SamplerKeeper(Posterior.fresh([0] * 30), problems_per_step=2, group_size=2, seed=0)
+    state = TrainerState(global_step=3)
+    keeper.on_train_begin(TrainingArguments(output_dir="unused"), state, TrainerControl())
+    rows = list(AdaptiveSampler(keeper, steps=5, repeats=1))
+    assert rows[:12] == [0] * 12
+    assert keeper.posterior.step == 2
 
 
 def test_what_a_probe_knows_counts_from_the_first_step(tmp_path: Path) -> None:

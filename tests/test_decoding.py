@@ -32,6 +32,7 @@ def _models():
     yield "qwen3", Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8))
     # A window of four tokens: the loop hands such models transformers' own cache.
     yield "window", MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4))
+    yield "eager", Qwen2ForCausalLM._from_config(Qwen2Config(**SHAPE), attn_implementation="eager")
 
 
 MODELS = dict(_models())

@@ -76,11 +76,11 @@ def test_missing_rows_repeat_the_last_one_and_count_for_nothing() -> None:
     assert cut["advantages"].tolist() == [1.0, 0.0]
 
 
-def test_a_micro_batch_without_rows_is_one_row_of_three_tokens_that_count_for_nothing() -> None:
+def test_a_micro_batch_without_rows_is_one_row_of_four_tokens_that_count_for_nothing() -> None:
     batch = _batch()
     cut = micro_batch(batch, [], size=1, stock_rows=2, loss_type="dapo")
     assert cut["prompt_ids"].shape == (1, 2)
-    assert cut["completion_ids"].shape == (1, 1)
+    assert cut["completion_ids"].shape == (1, 2), "one would be TRL's shape of one value per sequence"
     assert not cut["completion_mask"].any()
     assert not cut["advantages"].any()
     assert batch["prompt_mask"].sum() == 5, "the batch stays as it was"

@@ -39,6 +39,19 @@ def test_the_card_has_the_measured_table_with_intervals_and_tests(cards) -> None
     assert "over base: strict +" in texts["grpo"]
 
 
+def test_the_card_shows_the_example_that_every_prompt_showed(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", problems=60)
+    run.grpo_adapter.mkdir(parents=True)
+    (run.grpo_adapter / "adapter_config.json").write_text("{}")
+    summary = run.read_json(run.summary_path)
+    shown = ["How many are 2 and 2?", "<answer>\n4\n</answer>"]
+    run.write_json(run.summary_path, {**summary, "plan": {"prompt": "exemplar", "exemplar": shown}})
+    write_cards(run)
+    text = (run.grpo_adapter / "README.md").read_text()
+    assert "one that is solved, a user turn\n\n```text\nHow many are 2 and 2?\n```" in text
+    assert "and the model's\n\n```text\n<answer>\n4\n</answer>\n```" in text
+
+
 def test_the_card_of_the_warm_start_claims_nothing_of_grpo(cards) -> None:
     _, texts = cards
     measured = texts["warmup"].partition("## Measured")[2].partition("## Use")[0]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from warmstart.errors import ModelError
@@ -11,11 +12,36 @@ from warmstart.models import (
     load_base,
     load_merged,
     load_tokenizer,
+    merged,
     model_path,
     pick_dtype,
     stop_ids,
     trainable_parameters,
 )
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_an_adapter_on_an_output_layer_that_is_the_embedding_is_refused() -> None:
+    base = load_base("tiny")
+    assert base.lm_head.weight is base.get_input_embeddings().weight
+    with pytest.raises(
+        ModelError, match="an adapter on lm_head cannot be merged: its weight is the embedding's"
+    ):
+        add_adapter(base, rank=2, alpha=4, dropout=0.0, target_modules=["q_proj", "lm_head"], seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_weights_are_merged_everywhere_but_on_the_embedding() -> None:
+    base = load_base("tiny")
+    config = LoraConfig(r=2, target_modules=["q_proj", "lm_head"], init_lora_weights=False)
+    model = get_peft_model(base, config)
+    before = base.get_input_embeddings().weight.clone()
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        expected = model(ids).logits
+        with merged(model):
+            assert torch.equal(base.get_input_embeddings().weight, before)
+            assert torch.allclose(model(ids).logits, expected, atol=1e-4)
 
 
 def test_tiny_is_the_packaged_base_and_any_other_name_is_itself() -> None:

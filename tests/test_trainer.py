@@ -95,7 +95,7 @@ def _gradients(kind, tmp_path, *, model=None, signal=None, reward=_reward, **cha
     gradients = Gradients()
     trainer = Canned(
         model=model or _adapted(),
-        reward_funcs=[reward],
+        reward_funcs=reward if isinstance(reward, list) else [reward],
         args=config,
         train_dataset=Dataset.from_list(prompt_rows(prompter, generate(32, seed=0, split="train"))),
         processing_class=prompter.tokenizer,
@@ -184,7 +184,8 @@ def test_with_the_outcome_gate_format_alone_gives_no_gradient(tmp_path) -> None:
 
     gated = SignalConfig(outcome="outcome")
     _, log, trainer = _gradients(Shaped, tmp_path, signal=gated)
-    assert sum(int((batch["advantages"] != 0).any()) for batch in trainer._buffered_inputs) == 2
+    rows = sum(int(batch["completion_mask"].any(dim=1).sum()) for batch in trainer._buffered_inputs)
+    assert rows == 2 * GROUP_SIZE
     assert log["signal/update_share"] == pytest.approx(2 / 6)
     assert log["rewards/_reward/mean"] == pytest.approx(sum(_reward([0] * 24)) / 24)
     _, log, _ = _gradients(Shaped, tmp_path, signal=SignalConfig(outcome="outcome", gate=False))
@@ -208,8 +209,25 @@ def test_a_dead_group_has_no_gradient_where_its_mean_misses_its_rewards_by_a_dig
 
 def test_dead_rows_are_those_of_equal_known_totals() -> None:
     totals = torch.tensor([0.35, 0.35, 0.35 + 1e-7, float("nan"), 0.35, 0.36, 0.35, 0.35])
-    assert dead_rows(totals, 4).tolist() == [True] * 4 + [False] * 4
-    assert dead_rows(torch.full((2,), float("nan")), 2).tolist() == [True, True]
+    assert dead_rows(totals[:, None], 4).tolist() == [True] * 4 + [False] * 4
+    assert dead_rows(torch.full((2, 1), float("nan")), 2).tolist() == [True, True]
+
+
+def test_rewards_that_cancel_in_the_total_are_live_where_each_is_normalised_by_itself(tmp_path) -> None:
+    def first(completions, **kwargs):
+        return [float(place % 2) for place in range(len(completions))]
+
+    def second(completions, **kwargs):
+        return [2.0 - 2.0 * (place % 2) for place in range(len(completions))]
+
+    settings = {"multi_objective_aggregation": "normalize_then_sum", "reward_weights": [2.0, 1.0]}
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, reward=[first, second], **settings)
+    ours, log, _ = _gradients(GRPOTrainer, tmp_path, reward=[first, second], **settings)
+    assert _relative_gap(ours, stock) <= 1e-5
+    assert log["signal/live_share"] == 1.0
+    # Summed first, the totals are 2 everywhere, and nothing is to be learnt from them.
+    _, log, _ = _gradients(GRPOTrainer, tmp_path, reward=[first, second], reward_weights=[2.0, 1.0])
+    assert log["signal/live_share"] == log["signal/update_share"] == 0.0
 
 
 def test_the_reward_plan_moves_on_what_is_measured_and_is_kept_in_the_checkpoint(tmp_path) -> None:
@@ -240,6 +258,40 @@ def test_a_batch_without_a_live_group_has_no_gradient_and_does_not_fail(tmp_path
     )
     assert all(not gradient.any() for gradient in ours.values())
     assert log["loss"] == 0.0
+
+
+def test_every_problem_of_an_evaluation_has_draws_of_its_own(tmp_path, monkeypatch) -> None:
+    _, _, trainer = _gradients(GRPOTrainer, tmp_path)
+    seen = []
+
+    def drawn(model, prompts, rows, draws, **kwargs):
+        seen.append([one[0] for one in draws])
+        return []
+
+    monkeypatch.setattr("warmstart.training.trainer.decode", drawn)
+    trainer.model.eval()
+    # Two batches of one evaluation, a group each: neither the step nor the place in the batch tells them apart.
+    trainer._rollouts([[5, 6], [5, 6]], 2)
+    trainer._rollouts([[7, 8], [7, 8]], 2)
+    assert len({draw for batch in seen for draw in batch}) == 4
+
+
+def test_the_log_has_the_advantage_that_was_trained_on(tmp_path) -> None:
+    rows = []
+    signal = SignalConfig(on_rollouts=lambda step, kept: rows.extend(kept))
+    _gradients(
+        GRPOTrainer,
+        tmp_path,
+        reward=lambda completions, **kwargs: [0.35] * len(completions),
+        signal=signal,
+        num_generations=8,
+    )
+    assert {row["advantage"] for row in rows} == {0.0}
+
+
+def test_restored_callbacks_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="restore_callback_states_from_checkpoint puts new callbacks"):
+        _gradients(GRPOTrainer, tmp_path, restore_callback_states_from_checkpoint=True)
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
@@ -11,12 +12,17 @@ import pytest
 from warmstart import pipeline
 from warmstart.config.schema import load_recipe, recipe_text
 from warmstart.diagnosis import Decision, Diagnosis, finding
-from warmstart.errors import HopelessError
+from warmstart.errors import ConfigError, HopelessError, TrainingError
 from warmstart.pipeline import run
+from warmstart.pipeline.context import exemplar_of
 from warmstart.pipeline.probing import tell_cure
+from warmstart.pipeline.reinforcing import is_gated
 from warmstart.pipeline.warming import self_traces
+from warmstart.plan import Plan
 from warmstart.progress import Quiet
+from warmstart.records import Problem
 from warmstart.runs.directory import RunDir
+from warmstart.tags import DEFAULT_TAGS
 
 SMALL = [
     "eval.problems=16",
@@ -43,6 +49,41 @@ def test_the_self_warm_start_reads_no_gold_rationale(tmp_path) -> None:
     traces = self_traces(context)
     assert len(traces) >= 16
     assert all(trace.rationale for trace in traces)
+
+
+@pytest.mark.parametrize("cure", ["auto", "self-warm-start"])
+def test_without_solutions_and_without_rationales_the_stage_says_so(tmp_path, monkeypatch, cure) -> None:
+    recipe = load_recipe("tiny", [*SMALL, f"probe.cure={cure}"])
+    folder = RunDir.create_or_resume(tmp_path / "run", {"a": 1}, "")
+    folder.write_json(folder.plan_path, Plan(warm_start="self-warm-start").to_dict())
+    monkeypatch.setattr("warmstart.pipeline.warming.self_traces", lambda run: [])
+    with pytest.raises(TrainingError, match="the model solved 0 of 400 problems its own way; too few"):
+        pipeline.sft(_without_rationales(pipeline.Run(recipe, folder, Quiet())))
+
+
+def test_a_run_up_to_the_warm_start_trains_nothing_where_the_plan_has_none(tmp_path) -> None:
+    recipe = load_recipe("tiny", [*SMALL, "probe.cure=prefill"])
+    folder = run(recipe, tmp_path / "run", recipe_yaml=recipe_text("tiny"), until="sft")
+    assert list(folder.finished_stages()) == ["data", "probe", "eval-base"]
+    assert not folder.grpo_adapter.exists()
+
+
+def test_the_plan_keeps_the_example_and_data_without_a_solution_has_none_to_show() -> None:
+    problems = [Problem("a", "1+1?", "2", rationale="1+1=2")]
+    shown = exemplar_of(problems, DEFAULT_TAGS)
+    assert shown == ("1+1?", "<reasoning>\n1+1=2\n</reasoning>\n<answer>\n2\n</answer>")
+    plan = Plan(prompt="exemplar", exemplar=shown)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    with pytest.raises(ConfigError, match="none of the training problems has a rationale to show"):
+        exemplar_of([replace(problems[0], rationale=None)], DEFAULT_TAGS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gated"),
+    [([], True), (["grpo.stage=format"], False), (["grpo.stage=shape", "grpo.plan=moves"], True)],
+)
+def test_the_outcome_gate_follows_the_stage_unless_the_plan_does(settings, gated) -> None:
+    assert is_gated(load_recipe("tiny", settings).grpo) is gated
 
 
 @pytest.mark.slow

@@ -39,23 +39,22 @@ def live_groups(rewards_P_G: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray((known.sum(axis=1) >= 2) & (high - low > _EQUAL))
 
 
-def group_signal(rewards_P_G: npt.NDArray[np.float64], outcomes_P_G: npt.NDArray[np.float64]) -> Signal:
-    """Return the shares of live, all-fail and all-pass groups.
+def group_signal(live_P: npt.NDArray[np.bool_], outcomes_P_G: npt.NDArray[np.float64]) -> Signal:
+    """Return the shares of live, all-fail and all-pass groups; one without a known outcome is neither of the last two.
 
     TRL's ``frac_reward_zero_std`` is not used: with ``scale_rewards="batch"`` it tests the spread of the
     whole batch, and it never tells all-fail from all-pass, which need opposite cures.
 
     Args:
-        rewards_P_G: Total reward, shape (problems, group_size).
-        outcomes_P_G: 1 for a right answer, 0 for any other, NaN for undecided; same shape.
+        live_P: Whether the group has gradient, shape (problems,); see `live_groups`.
+        outcomes_P_G: 1 for a right answer, 0 for any other, NaN for undecided, shape (problems, group_size).
     """
-    live = live_groups(rewards_P_G)
     known = ~np.isnan(outcomes_P_G)
     right = np.where(known, outcomes_P_G, 0.0).sum(axis=1)
     graded = known.sum(axis=1)
     return Signal(
-        live=float(live.mean()),
-        all_fail=float((~live & (right == 0)).mean()),
-        all_pass=float((~live & (graded > 0) & (right == graded)).mean()),
+        live=float(live_P.mean()),
+        all_fail=float((~live_P & (graded > 0) & (right == 0)).mean()),
+        all_pass=float((~live_P & (graded > 0) & (right == graded)).mean()),
         mixed=float(((right > 0) & (right < graded)).mean()),
     )

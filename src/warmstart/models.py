@@ -130,7 +130,11 @@ def add_adapter(
     target_modules: str | Sequence[str],
     seed: int,
 ) -> PeftModel:
-    """Return ``model`` with a fresh LoRA adapter (arXiv:2106.09685); it changes nothing until trained (B = 0)."""
+    """Return ``model`` with a fresh LoRA adapter (arXiv:2106.09685); it changes nothing until trained (B = 0).
+
+    Raises:
+        ModelError: If it would sit on an output layer that is the embedding too: merging would change both.
+    """
     torch.manual_seed(seed)
     config = LoraConfig(
         r=rank,
@@ -139,7 +143,22 @@ def add_adapter(
         target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    shared = _embedding(model)
+    for name, module in adapted.named_modules():
+        if isinstance(module, LoraLinear) and module.get_base_layer().weight is shared:
+            raise ModelError(
+                f"an adapter on {name.removeprefix('base_model.model.')} cannot be merged: its weight is the "
+                "embedding's too, and a merge would change both",
+                "leave it out of lora.target_modules",
+            )
+    return adapted
+
+
+def _embedding(model: torch.nn.Module) -> torch.Tensor | None:
+    """Return the weight of the input embedding, which small models use as their output layer too."""
+    ask: Any = getattr(model, "get_input_embeddings", None)
+    return None if ask is None else getattr(ask(), "weight", None)
 
 
 def continue_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
@@ -221,10 +240,12 @@ def merged(model: torch.nn.Module) -> Iterator[None]:
     """Let every plain LoRA layer compute with one product, W + sBA, inside the ``with`` block.
 
     The sum is a tensor of its own and W comes back untouched: adding and subtracting in place drifts.
-    Layers that cannot be merged exactly (4-bit bases, DoRA, adapters with a bias) stay as they are, and so
-    does everything when a GPU has no room for the copy.
+    Layers that cannot be merged exactly (4-bit bases, DoRA, adapters with a bias, an output layer that is the
+    embedding) stay as they are, and so does everything when a GPU has no room for the copy.
     """
-    layers: list[Any] = [module for module in model.modules() if _is_mergeable(module)]
+    shared = _embedding(model)
+    found: list[Any] = [module for module in model.modules() if _is_mergeable(module)]
+    layers = [layer for layer in found if layer.get_base_layer().weight is not shared]
     originals: list[tuple[Any, torch.Tensor]] = []
     try:
         if _copy_fits(layers):

@@ -40,12 +40,15 @@ class Plan:
         warm_start: The cure by SFT.
         group_size: Completions per problem, if not the recipe's.
         most_steps: Problems with more calculation steps are left out of GRPO.
+        exemplar: Question and answer that the prompt shows, where that is its cure: what whoever asks the model
+            later has to show too.
     """
 
     prompt: PromptCure = "plain"
     warm_start: WarmStart = "none"
     group_size: int | None = None
     most_steps: int | None = None
+    exemplar: tuple[str, str] | None = None
 
     @classmethod
     def forced(cls, recipe: Recipe) -> Plan:
@@ -65,7 +68,8 @@ class Plan:
     @classmethod
     def from_dict(cls, written: dict[str, Any]) -> Plan:
         """Return the plan that `to_dict` wrote."""
-        return cls(**written)
+        shown = written.get("exemplar")
+        return cls(**{**written, "exemplar": None if shown is None else tuple(shown)})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON holds it."""

@@ -158,7 +158,7 @@ def together() -> Iterator[None]:
         why = str(error).strip().splitlines()[0].partition(". ")[0]
         raise TrainingError(
             f"another process of this run is gone: {why}",
-            "what it said stands above; the same command again goes on after the last finished stage",
+            "what it said stands above; the same command again goes on from the last checkpoint",
         ) from error
 
 

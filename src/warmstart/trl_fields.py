@@ -246,6 +246,7 @@ _EITHER = {
     "trust_remote_code": "nothing: code from a model's repository is never run",
     "logging_steps": "nothing: every step is logged",
     "save_strategy": "nothing: the stages save their adapters",
+    "restore_callback_states_from_checkpoint": "nothing: the callbacks take up their state by themselves",
 }
 
 OWNED: dict[str, dict[str, str]] = {

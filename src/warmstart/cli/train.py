@@ -138,9 +138,9 @@ def sft(
     force: Force = False,
     accept_changes: AcceptChanges = False,
 ) -> None:
-    """Run up to the warm start (QLoRA SFT) and save its adapter."""
+    """Run up to the warm start (QLoRA SFT), if the plan has one, and save its adapter."""
     folder = _run(recipe, out, set_, until="sft", force=force, accept_changes=accept_changes)
-    if ranks.is_main():
+    if ranks.is_main() and folder.warmup_adapter.is_dir():
         typer.echo(folder.warmup_adapter)
 
 

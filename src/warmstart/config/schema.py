@@ -176,7 +176,7 @@ class SftConfig(_Section):
     """The warm start: QLoRA supervised fine-tuning on solutions in the tags."""
 
     enabled: bool = True
-    """False leaves the warm start out of the ladder of cures."""
+    """False tries the cures of the prompt alone; where neither suffices the run ends with STOP."""
     samples: Positive = 4
     """Self warm start: solutions sampled per problem, of which verified ones are kept."""
     temperature: Annotated[float, Field(gt=0)] = 0.6
@@ -270,7 +270,8 @@ class GrpoConfig(_Section):
     reward_limit_s: Annotated[float, Field(gt=0)] = 60.0
     """Wall-clock seconds that one call of such a reward may take, for the completions of a step."""
     reward_weights: dict[str, float] | None = None
-    """Weights that differ from the stage's, by reward name; 1 for your own. TRL: ``reward_weights``."""
+    """Weights that differ from the stage's, by reward name; 1 for your own. A plan that moves keeps those of your
+    own alone. TRL: ``reward_weights``."""
     quantization: Literal["none", "nf4"] = "none"
     """``nf4`` trains on the 4-bit base too: less memory, slower generation."""
     gradient_checkpointing: bool = True

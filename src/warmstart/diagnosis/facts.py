@@ -258,13 +258,14 @@ class ProbeFacts:
     def signal(self) -> dict[str, float]:
         """Return the numbers every report of a probe shows: rates and shares, 0 … 1."""
         dead = 1 - live_chances(self.outcome_P_K, self.group_size)
-        right = np.nan_to_num(np.nanmean(_with_a_value(self.outcome_P_K), axis=1))
+        graded = ~np.isnan(self.outcome_P_K).all(axis=1)
+        right = np.nanmean(_with_a_value(self.outcome_P_K), axis=1)
         return {
             "live_share": self.live_outcome.value,
             "live_share_high": self.live_outcome.high,
             "live_share_total": self.live_total,
-            "all_fail_share": float((dead * (right < 0.5)).mean()),
-            "all_pass_share": float((dead * (right >= 0.5)).mean()),
+            "all_fail_share": float((dead * (graded & (right < 0.5))).mean()),
+            "all_pass_share": float((dead * (graded & (right >= 0.5))).mean()),
             "format": float(self.format_P_K.mean()),
             "strict": mean(self.strict_P_K),
             "lenient": mean(self.lenient_P_K),

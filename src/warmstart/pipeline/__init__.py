@@ -70,7 +70,7 @@ def run(
         recipe: What to do.
         out: The run directory; made, or continued if it holds the same recipe.
         recipe_yaml: The recipe as the user wrote it, kept beside the resolved one.
-        until: Stop after this stage.
+        until: Stop after this stage; after ``sft`` and before GRPO also where the plan has no warm start.
         force: Train although the diagnosis says STOP.
         accept_changes: Go on although the recipe, a package, the data or a reward of one's own is another than when
             the run was begun.
@@ -98,6 +98,9 @@ def run(
 def _run(this: Run, *, until: str | None, accept_changes: bool) -> None:
     folder, is_checked = this.folder, False
     for name, stage in stages(this):
+        if until == "sft" and name == "grpo":
+            this.progress.say("no warm start: the plan does without; nothing is trained before GRPO")
+            return
         if name in ranks.from_main(folder.finished_stages):
             this.progress.say(f"{name}: already done")
         else:

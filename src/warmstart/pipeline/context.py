@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from warmstart import ranks
 from warmstart.config.schema import Recipe
 from warmstart.data import DataSplits, load
+from warmstart.errors import ConfigError
 from warmstart.interrupts import Interrupts
 from warmstart.models import Lazy, load_merged, load_tokenizer, most_positions, require_fit
 from warmstart.pipeline.fitting import Fitting
@@ -134,22 +135,22 @@ def cured(prompter: Prompter, prompt: str, problems: list[Problem]) -> Prompter:
 
 
 def exemplar_of(problems: list[Problem], tags: Tags) -> tuple[str, str]:
-    """Return the question and the target that are shown as an example."""
-    shown = exemplar(problems)
-    return shown.question, render_target(shown.rationale or "", shown.gold, tags)
-
-
-def exemplar(problems: list[Problem]) -> Problem:
-    """Return the problem shown as an example: the shortest with a rationale of two lines or more.
+    """Return the question and the target that are shown as an example: the shortest with two lines or more.
 
     Raises:
-        LookupError: If no problem has a rationale.
+        ConfigError: If no problem has a rationale.
     """
     worked = [problem for problem in problems if problem.rationale]
     if not worked:
-        raise LookupError("no problem has a rationale to show")
+        raise ConfigError(
+            "none of the training problems has a rationale to show as an example",
+            "name the column with data.columns.rationale, or take another cure than the exemplar",
+        )
     several = [problem for problem in worked if "\n" in str(problem.rationale)] or worked
-    return min(several, key=lambda problem: (len(problem.question) + len(str(problem.rationale)), problem.id))
+    shown = min(
+        several, key=lambda problem: (len(problem.question) + len(str(problem.rationale)), problem.id)
+    )
+    return shown.question, render_target(shown.rationale or "", shown.gold, tags)
 
 
 def settings_of(recipe: Recipe) -> ProbeSettings:

@@ -15,7 +15,7 @@ from warmstart.diagnosis.verdict import HOPELESS
 from warmstart.errors import HopelessError
 from warmstart.models import load_tokenizer
 from warmstart.pipeline.climbing import LAST_RUNGS, climbed
-from warmstart.pipeline.context import Run, cured, settings_of
+from warmstart.pipeline.context import Run, cured, exemplar_of, settings_of
 from warmstart.plan import Plan, can_be_cured
 from warmstart.probing.probe import Probe, ProbeSettings, probe
 from warmstart.progress import Progress, Quiet
@@ -110,6 +110,8 @@ def probe_stage(run: Run) -> dict[str, Any]:
     if plan is None or (recipe.probe.cure != "auto" and found.diagnosis.decision is Decision.STOP):
         stop(run, found)
         plan = plan or Plan.forced(recipe)
+    if plan.prompt == "exemplar":
+        plan = replace(plan, exemplar=exemplar_of(run.data.train, prompter.tags))
     run.folder.write_json(run.folder.plan_path, plan.to_dict())
     return {
         "verdict": str(found.diagnosis.decision),

@@ -7,7 +7,7 @@ from typing import Any
 
 from warmstart import ranks
 from warmstart.batching import plan_batches
-from warmstart.config.schema import Recipe
+from warmstart.config.schema import GrpoConfig, Recipe
 from warmstart.curriculum import RewardPlan
 from warmstart.models import continue_adapter, load_base
 from warmstart.pipeline.context import Run
@@ -79,11 +79,17 @@ def grpo(run: Run) -> dict[str, Any]:
             on_rollouts=run.folder.write_rollouts,
             watch=watch,
             plan=RewardPlan(wanted.stage) if wanted.plan == "moves" else None,
+            gate=is_gated(wanted),
             sampling=_sampling(run, problems) if wanted.problems == "adaptive" else None,
             checkpoints=checkpoints,
         )
         checkpoints.finish(run.folder.grpo_adapter, facts)
     return facts
+
+
+def is_gated(wanted: GrpoConfig) -> bool:
+    """Say whether the outcome gate may close: a plan that moves decides by its stage, else the recipe's stage does."""
+    return wanted.plan == "moves" or RewardPlan(wanted.stage).is_gated
 
 
 def _split(run: Run) -> tuple[list[Problem], list[Problem]]:

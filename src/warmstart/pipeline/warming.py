@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from warmstart import ranks
-from warmstart.diagnosis import Decision
+from warmstart.diagnosis import Decision, decide
 from warmstart.errors import ConfigError, TrainingError
 from warmstart.models import Lazy, add_adapter, load_base
 from warmstart.pipeline.climbing import LAST_RUNGS, climbed, settings_under
@@ -48,12 +48,16 @@ _COMPARED = 8
 def sft(run: Run) -> dict[str, Any]:
     """Warm the model up as the plan says, climbing on while the probe after it does not say GO.
 
+    The data's rationales are a rung only where it has some.
+
     Raises:
         HopelessError: If no rung helps and nobody said ``force``.
+        TrainingError: If there is nothing to learn the format from.
     """
     plan, cures = _settled(run)
     attempts: list[tuple[str, float]] = [(plan.warm_start, 1.0), (plan.warm_start, _GENTLER)]
-    if plan.warm_start == "self-warm-start" and run.recipe.probe.cure == "auto":
+    has_rationales = any(problem.rationale is not None for problem in run.data.train)
+    if plan.warm_start == "self-warm-start" and run.recipe.probe.cure == "auto" and has_rationales:
         attempts.append(("gold-warm-start", 1.0))
     first = _first_probe(run)
     facts: dict[str, Any] = {}
@@ -64,7 +68,7 @@ def sft(run: Run) -> dict[str, Any]:
         try:
             problems = _rationales(run, name)
         except TrainingError:
-            if number + 1 == len(attempts):
+            if all(later == name for later, _ in attempts[number:]):
                 raise
             run.progress.say(f"{name}: not enough verified solutions")
             continue
@@ -90,7 +94,7 @@ def sft(run: Run) -> dict[str, Any]:
         if found.diagnosis.decision is Decision.GO:
             return facts
     if found is not None and first is not None:
-        found = _climb_on(run, first, found, model, cures)
+        found = _climb_on(run, first, _without_more(found), model, cures)
         if found.diagnosis.decision is Decision.STOP or found.facts.signal()["live_share"] == 0.0:
             stop(run, found)
     return facts
@@ -313,6 +317,13 @@ def _probe_again(
         lenient_before=rate_of(first["rates"]["lenient"], first["problems"]),
         four_bit_gap=gap,
     )
+
+
+def _without_more(found: Probe) -> Probe:
+    """Return the probe as it is judged when no warm start is left: a gentler one may have been, and was not needed."""
+    told = found.diagnosis
+    decision = decide(told.findings, told.signal["live_share"], found.live_bound, is_last_rung=True)
+    return replace(found, diagnosis=replace(told, decision=decision))
 
 
 def _climb_on(

@@ -71,7 +71,7 @@ METRICS: dict[str, Metric] = {
     "update_share": Metric(
         "warmstart/update_share",
         "share of the completions that went through the update: those of live groups",
-        "`live_share`, or a little above it",
+        "`outcome_live_share` in the stage `solve`, where the outcome gate leaves the other live groups out; else `live_share`",
         "low values make steps cheap; for more signal choose problems by their solve rate (`grpo.problems=adaptive`)",
     ),
     "engine_gap": Metric(

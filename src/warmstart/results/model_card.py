@@ -51,7 +51,7 @@ def card(run: RunDir, summary: Facts, stage: str) -> str:
         "warmstart on TRL and PEFT.",
         str(summary["headline"]),
         _measured(summary, stage),
-        _usage(recipe),
+        _usage(recipe, summary),
         _data(recipe, summary, run),
         _licences(recipe),
         _repeat(run, summary, environment),
@@ -166,16 +166,37 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")[:_LONGEST_CELL]
 
 
-def _usage(recipe: Facts) -> str:
-    given = recipe.get("prompt", {}).get("instructions")
+def _usage(recipe: Facts, summary: Facts) -> str:
+    prompt = recipe.get("prompt", {})
+    given = prompt.get("instructions")
     asked = instructions(_tags(recipe)) if given is None else str(given)
+    turn = {
+        "user": "the first user turn began with",
+        "system": "the system turn was",
+        "auto": "the system turn (in a template that has none, the beginning of the first user turn) was",
+    }[prompt.get("role", "auto")]
     return (
-        "## Use\n\nThe tokenizer beside this card holds the chat template it was trained with; the system turn asked for "
-        f"the format with\n\n```text\n{asked.replace('```', '')}\n```\n\n"
+        "## Use\n\nThe tokenizer beside this card holds the chat template it was trained with; "
+        f"{turn}\n\n{_fenced(asked)}\n\n{_shown_example(summary)}"
         "```python\nfrom peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
         'model = AutoPeftModelForCausalLM.from_pretrained("THIS_FOLDER")\n'
         'tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")\n```'
     )
+
+
+def _shown_example(summary: Facts) -> str:
+    shown = (summary.get("plan") or {}).get("exemplar")
+    if shown is None:
+        return ""
+    question, answer = shown
+    return (
+        f"Before every question stood one that is solved, a user turn\n\n{_fenced(question)}\n\n"
+        f"and the model's\n\n{_fenced(answer)}\n\n"
+    )
+
+
+def _fenced(text: str) -> str:
+    return f"```text\n{text.replace('```', '')}\n```"
 
 
 def _data(recipe: Facts, summary: Facts, run: RunDir) -> str:

@@ -19,7 +19,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from warmstart.rollouts import graphed, prompt_attention
 from warmstart.rollouts.prompt_attention import PromptCache
-from warmstart.rollouts.sampling import Sampling, pick
+from warmstart.rollouts.sampling import Sampling, pick, with_float64
 
 _DROP_SHARE, _DROP_SHARE_GRAPHED = 1 / 8, 1 / 2
 """Finished rows leave the batch when they are this share of it: leaving copies the cache once, and a graph
@@ -69,7 +69,7 @@ def decode(
     batch = _Batch(model, prompts, rows, max_tokens=max_tokens, pad=pad, history=sampling.needs_history)
     processors = sampling.processors()
     stop_ids = torch.tensor(stops, device=device)
-    uniform = None if draws is None else torch.from_numpy(np.stack(draws)).to(device)
+    uniform = None if draws is None else torch.from_numpy(np.stack(draws)).to(with_float64(device))
     alive = torch.arange(len(rows), device=device)  # Which completion each row of the batch is.
     running = torch.ones(len(rows), dtype=torch.bool, device=device)
     shape = (len(rows), max_tokens)
@@ -78,7 +78,7 @@ def decode(
     entropies = torch.zeros(shape, device=device)
     lengths = torch.full((len(rows),), max_tokens, device=device)
     for step in range(max_tokens):
-        drawn = None if uniform is None else uniform[alive, step]
+        drawn = None if uniform is None else uniform[alive.to(uniform.device), step]
         token, log_prob, entropy = pick(batch.logits, drawn, sampling, processors, batch.history)
         tokens[alive, step], log_probs[alive, step], entropies[alive, step] = token, log_prob, entropy
         ended = running & torch.isin(token, stop_ids)
@@ -270,8 +270,8 @@ class _Batch:
 
 def _attends_to_everything(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
-    if config._attn_implementation not in ("sdpa", "eager"):
-        # Others build their own masks, from the plain one of rows and tokens.
+    if config._attn_implementation != "sdpa":
+        # Eager attention would add a mask of booleans to its scores; others build masks of their own.
         return False
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
@@ -294,7 +294,7 @@ def tokens_of(
     batch = _Batch(model, [prompt], [0], max_tokens=max_tokens, pad=pad, history=sampling.needs_history)
     processors = sampling.processors()
     for step in range(max_tokens):
-        drawn = None if draws is None else torch.tensor([draws[step]], device=model.device)
+        drawn = None if draws is None else torch.tensor([draws[step]], device=with_float64(model.device))
         token, _, _ = pick(batch.logits, drawn, sampling, processors, batch.history)
         yield int(token)
         if int(token) in stops or step + 1 == max_tokens:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import (
+    GenerationConfig,
     LogitsProcessorList,
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
@@ -38,6 +39,17 @@ class Sampling:
     min_p: float | None = None
     repetition_penalty: float = 1.0
 
+    @classmethod
+    def of(cls, config: GenerationConfig) -> Sampling:
+        """Return the distribution that a generation config of transformers asks for; what it leaves out is off."""
+        return cls(
+            temperature=config.temperature,
+            top_p=1.0 if config.top_p is None else config.top_p,
+            top_k=config.top_k or 0,
+            min_p=config.min_p,
+            repetition_penalty=config.repetition_penalty or 1.0,
+        )
+
     @property
     def needs_history(self) -> bool:
         """Whether the distribution depends on which tokens stand before, prompt included."""
@@ -65,6 +77,11 @@ def stream(max_tokens: int, *key: int | str) -> npt.NDArray[np.float64]:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest))).random(max_tokens)
 
 
+def with_float64(device: torch.device) -> torch.device:
+    """Return the device to draw on: this one, or the processor beside an Apple GPU, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def pick(
     logits_B_V: torch.Tensor,
     draws_B: torch.Tensor | None,
@@ -80,7 +97,7 @@ def pick(
 
     Args:
         logits_B_V: Next-token logits, (rows, vocabulary).
-        draws_B: One uniform draw per row; None is greedy.
+        draws_B: One uniform draw per row in float64, on a device that has it; None is greedy.
         sampling: The distribution.
         processors: ``sampling.processors()``, made once.
         history_B_T: Every token so far, for the repetition penalty alone.
@@ -96,8 +113,9 @@ def pick(
     else:
         if processors:
             probs = torch.softmax(processors(history_B_T, log_probs), dim=-1)
-        mass = probs.double().cumsum(dim=-1)
+        mass = probs.to(draws_B.device).double().cumsum(dim=-1)
         wanted = (draws_B * _BELOW_ONE).unsqueeze(-1) * mass[:, -1:]
         # A mass that is no number has no place for a draw; the log-probability says so.
         tokens = torch.searchsorted(mass, wanted, right=True).squeeze(-1).clamp(max=mass.shape[-1] - 1)
+        tokens = tokens.to(logits_B_V.device)
     return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy

@@ -12,7 +12,7 @@
     warmup/adapter/     the LoRA adapter after SFT
     grpo/adapter/       the LoRA adapter after GRPO
     rollouts/*.parquet  every completion of every GRPO step: step-N, and steps-A-B where they are packed
-    metrics.jsonl       one line per training step: {stage, step, …numbers, events: what the watch said}
+    metrics.jsonl       lines {stage, step, …numbers, events: what the watch said}: sft and grpo are training steps
     eval/STAGE.json     rates with intervals, for STAGE in base, warmup, grpo
     eval/STAGE.parquet  every completion behind them; eval/STAGE.parts/ while it is being measured
     summary.json        the results (schema 1)

@@ -6,6 +6,8 @@ posterior they are drawn with is one generation old.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,12 +50,15 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         group_size: int = 0,
         seed: int = 0,
         rest: int = REST,
+        data: str = "",
     ) -> None:
         self.posterior = posterior
         self.problems_per_step = problems_per_step
         self.group_size = group_size
         self.seed = seed
         self.rest = rest
+        self.data = data
+        """What tells this data set, in this order, from another."""
         self.resumed_at = (0, 1)
         """Updates before a resume that reads the data again, and how many batches each took."""
         self._unscored: deque[list[int]] = deque()
@@ -64,21 +69,32 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         written = None
         if self.posterior is not None:
             drawn = [list(one) for one in (*self._unscored, *self._again)]
-            written = {**self.posterior.to_dict(), "drawn": drawn}
+            written = {**self.posterior.to_dict(), "drawn": drawn, "data": self.data}
         return {"args": {}, "attributes": {"written": written}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Go on from a checkpoint: what was drawn and not scored is drawn again."""
+        """Go on from a checkpoint: what was drawn and not scored is drawn again.
+
+        Raises:
+            ValueError: If the checkpoint was written over other problems, or over these in another order.
+        """
+        # What the loader had fetched ahead when a training before this one ended was never asked.
+        self._again.extendleft(reversed(self._unscored))
+        self._unscored.clear()
+        if state.global_step and not args.ignore_data_skip:
+            self.resumed_at = (state.global_step, args.gradient_accumulation_steps)
         kept = state.stateful_callbacks.get(type(self).__name__)
         written = kept["attributes"]["written"] if kept and state.global_step else None
         if self.posterior is not None and written is not None:
+            if written.get("data", self.data) != self.data:
+                raise ValueError(
+                    "the checkpoint knows the solve rates of other problems, or of these in another order: "
+                    "resume with the data set it was written with, or begin anew"
+                )
             self.posterior = self.posterior.restored(written)
-            self._unscored.clear()
             self._again = deque(list(drawn) for drawn in written["drawn"])
-            if not args.ignore_data_skip:
-                self.resumed_at = (state.global_step, args.gradient_accumulation_steps)
 
     def draw(self) -> list[int]:
         """Return the problems of the next step, by their rows in the data set."""
@@ -101,7 +117,7 @@ class SamplerKeeper(TrainerCallback, ExportableState):  # type: ignore[misc]
         assert self.posterior is not None
         drawn = self._unscored.popleft()
         expected = float(self.posterior.live(self.group_size)[drawn].mean())
-        groups = outcome.view(len(drawn), -1).double().cpu().numpy()
+        groups = outcome.view(len(drawn), -1).cpu().double().numpy()
         known = ~np.isnan(groups)
         self.posterior = self.posterior.learn(
             drawn, np.nansum(groups, axis=1).tolist(), known.sum(axis=1).tolist()
@@ -143,6 +159,14 @@ def strata_by_length(prompts: Sequence[Any]) -> list[int]:
     return [int(quarter) for quarter in np.searchsorted(edges, lengths)]
 
 
+def _told_apart(dataset: Any) -> str:  # noqa: ANN401
+    """Return a digest of the data set's length and of up to 64 of its prompts, evenly spaced."""
+    count = len(dataset)
+    rows = np.linspace(0, count - 1, min(count, 64)).astype(int).tolist()
+    prompts = [dataset[row]["prompt"] for row in rows]
+    return hashlib.sha256(json.dumps([count, prompts], default=str).encode()).hexdigest()
+
+
 def why_not(trainer: Any, has_outcome: bool) -> str | None:  # noqa: ANN401
     """Return why TRL's own order is kept, or None."""
     dataset, config = trainer.train_dataset, trainer.args.accelerator_config
@@ -175,4 +199,5 @@ def keeper_of(trainer: Any, sampling: ProblemSampling) -> SamplerKeeper:  # noqa
         group_size=trainer.num_generations,
         seed=trainer.args.seed,
         rest=sampling.rest,
+        data=_told_apart(trainer.train_dataset),
     )

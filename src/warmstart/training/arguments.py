@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 
-from warmstart import ranks
-
 
 def fixed_arguments(folder: Path) -> dict[str, Any]:
     """Return them for a training whose checkpoints go to ``folder``: `Checkpoints` says when, every step is logged."""
@@ -18,8 +16,9 @@ def fixed_arguments(folder: Path) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        # Several processes without a GPU: transformers must be told, as accelerate is in `ranks.join`.
-        "use_cpu": ranks.count() > 1 and not torch.cuda.is_available(),
+        # Transformers must be told: several processes would look for one accelerator each, and an Apple GPU is
+        # where neither probe nor evaluation run.
+        "use_cpu": not torch.cuda.is_available(),
         # Every adapted layer is used in every forward pass; looking for others costs a pass over the graph.
         "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": torch.cuda.is_available(),

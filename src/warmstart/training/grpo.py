@@ -133,6 +133,7 @@ def train_grpo(
     on_rollouts: RolloutSink,
     watch: SignalWatch | None = None,
     plan: RewardPlan | None = None,
+    gate: bool = True,
     sampling: ProblemSampling | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
@@ -156,6 +157,7 @@ def train_grpo(
         on_rollouts: Gets every completion.
         watch: Says what keeps the run from learning, and may end it.
         plan: The reward plan to start with; None keeps the weights of ``rewards``.
+        gate: Rewards beside the outcome count only in groups of mixed outcomes; a plan decides it by its stage.
         sampling: What is known of the problems, to choose among them; None asks all alike.
         checkpoints: Where training goes on from, and saves where it stands.
 
@@ -191,6 +193,7 @@ def train_grpo(
                 prefill=prompter.prefill,
                 tags=prompter.tags,
                 plan=plan,
+                gate=gate,
                 sampling=sampling,
                 on_plan=lambda step, why: progress.say(f"step {step}: {why}"),
             ),

@@ -58,18 +58,18 @@ def gated(rewards: torch.Tensor, outcome: torch.Tensor, group_size: int) -> torc
     return torch.where(mixed[:, None, None], groups, level).view_as(rewards)
 
 
-def dead_rows(totals_B: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Return which rows are in groups whose known totals are all the same; NaN is unknown.
+def dead_rows(compared_B_V: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Return which rows are in groups in which every value is the same for all rows that have it; NaN is unknown.
 
     Their advantage is 0 by definition. Computed, it is not always: the mean of eight times 0.35 in float32 can
     miss 0.35 by a digit, and divided by a spread as small that is an advantage of 3e-4, which Adam, where there
     is no other gradient, makes into a step of full size.
     """
-    groups = totals_B.view(-1, group_size)
+    groups = compared_B_V.view(-1, group_size, compared_B_V.shape[1])
     known = ~torch.isnan(groups)
     low = torch.where(known, groups, torch.inf).amin(dim=1)
     high = torch.where(known, groups, -torch.inf).amax(dim=1)
-    return (high - low <= _SAME).repeat_interleave(group_size)
+    return (high - low <= _SAME).all(dim=1).repeat_interleave(group_size)
 
 
 def live_rows(advantages_B: torch.Tensor, group_of_B: torch.Tensor) -> torch.Tensor:
@@ -171,7 +171,9 @@ def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int
 def _trimmed(batch: Batch) -> Batch:
     prompt, completion = batch["prompt_mask"], batch["completion_mask"]
     before = int(prompt.any(dim=0).int().argmax())
-    after = int(completion.any(dim=0).nonzero().max()) + 1 if completion.any() else 1
+    last = int(completion.any(dim=0).nonzero().max()) + 1 if completion.any() else 1
+    # TRL takes one column for one value per sequence, and counts it in its metrics, mask or not.
+    after = max(last, 2)
     result = dict(batch)
     for name in ("prompt_ids", "prompt_mask"):
         result[name] = batch[name][:, before:]

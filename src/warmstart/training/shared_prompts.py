@@ -162,15 +162,21 @@ def completions_per_row(group_size: int, shared: int, width: int, *, hidden: int
 
 def why_not(model: Any, args: Any) -> str | None:  # noqa: ANN401
     """Return why the prompts of a group cannot be shared, or None."""
-    if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules()):
-        return "dropout differs from completion to completion, so that a shared prompt would not be the same"
     config = model.config.get_text_config()
+    # Some dropout is no module: attention's in Llama and Qwen, all of OPT's.
+    is_dropped = any((getattr(config, name, 0.0) or 0.0) > 0 for name in ("attention_dropout", "dropout"))
+    if is_dropped or any(isinstance(one, torch.nn.Dropout) and one.p > 0 for one in model.modules()):
+        return "dropout differs from completion to completion, so that a shared prompt would not be the same"
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and set(kinds) != {"full_attention"}:
         return "layers with a window or a linear state keep no cache to share"
-    if args.gradient_checkpointing and config._attn_implementation not in ("sdpa", "eager"):
-        return (
-            f"gradient checkpointing keeps no cache to share, and attention {config._attn_implementation!r} "
-            "takes no mask of blocks"
-        )
+    if not args.gradient_checkpointing:
+        return None
+    no_cache = "gradient checkpointing keeps no cache to share"
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"{no_cache}, and attention {config._attn_implementation!r} takes no mask of blocks"
+    if kinds is None and getattr(config, "sliding_window", None) is not None:
+        return f"{no_cache}, and a mask of blocks would take the place of the window's"
+    if not isinstance(getattr(config, "intermediate_size", None), int):
+        return f"{no_cache}, and models of type {config.model_type!r} were not tried with a mask of blocks"
     return None

@@ -126,7 +126,7 @@ def _inputs_require_grad(model: Any, ids: torch.Tensor) -> bool:  # noqa: ANN401
 
 
 def _norm(gradients: Any) -> float:  # noqa: ANN401
-    total = sum((g.double().square().sum() for g in gradients), torch.tensor(0.0, dtype=torch.float64))
+    total = sum((g.cpu().double().square().sum() for g in gradients), torch.tensor(0.0, dtype=torch.float64))
     return float(total.sqrt())
 
 

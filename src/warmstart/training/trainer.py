@@ -21,16 +21,17 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 import trl
 from accelerate.utils import gather_object
 
 from warmstart.curriculum import RewardPlan
-from warmstart.learning_signal import group_signal
+from warmstart.learning_signal import group_signal, live_groups
 from warmstart.models import evaluating, merged
 from warmstart.rollouts.decoding import Decoded, decode
 from warmstart.rollouts.sampling import Sampling, stream
-from warmstart.training import adaptive_sampler, live_rows, rollout_rows, shared_prompts
+from warmstart.training import adaptive_sampler, live_rows, refused, rollout_rows, shared_prompts
 from warmstart.training.adaptive_sampler import AdaptiveSampler, SamplerKeeper
 from warmstart.training.engine import TrlEngine
 from warmstart.training.plan_keeper import PlanKeeper
@@ -38,7 +39,6 @@ from warmstart.training.signal_config import SignalConfig
 from warmstart.training.trackers import use_our_names
 
 _log = logging.getLogger("warmstart")
-_SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
 
 
 class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
@@ -48,25 +48,17 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
     altogether. TRL alone would sum its other rewards as if the answer were wrong.
 
     Raises:
-        ValueError: If ``signal.outcome`` is not the name of one of the reward functions, or if the
-            trainer is given tools, environments, a vision model or a model patched by Unsloth, which
-            warmstart does not train.
+        ValueError: If ``signal.outcome`` is not the name of one of the reward functions, if the trainer is given
+            tools, environments, a vision model or a model patched by Unsloth, which warmstart does not train, or
+            if transformers is to replace its callbacks at a resume.
     """
 
     def __init__(self, *args: Any, signal: SignalConfig | None = None, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
         self.signal = signal or SignalConfig()
-        if self.signal.outcome is not None and self.signal.outcome not in self.reward_func_names:
-            raise ValueError(
-                f"signal.outcome {self.signal.outcome!r} is none of the rewards {self.reward_func_names}"
-            )
-        if self._is_vlm or self.tools or self.environment_factories is not None:
-            raise ValueError("warmstart trains text models without tools; use trl.GRPOTrainer for others")
-        if _is_patched_by_unsloth(self.model):
-            raise ValueError(
-                "this model is patched by Unsloth, whose layers compute neither merged weights nor shared "
-                "prompts as transformers' do; load it with transformers, or train it with Unsloth's own trainer"
-            )
+        why_refused = refused.why_refused(self, self.signal.outcome)
+        if why_refused is not None:
+            raise ValueError(why_refused)
         self._own_weights = self.args.reward_weights or [1.0] * len(self.reward_func_names)
         self.plan = PlanKeeper(self.signal.plan)
         if self.signal.plan is not None:
@@ -85,7 +77,9 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         if sampling is not None and self._allowed("adaptive sampling", True, why_not):
             self.problems = adaptive_sampler.keeper_of(self, sampling)
             self.add_callback(self.problems)
-        self._draw_fast = self._allowed("fast rollouts", self.signal.fast_rollouts, self._why_not_fast())
+        self._draw_fast = self._allowed(
+            "fast rollouts", self.signal.fast_rollouts, refused.why_not_fast(self)
+        )
         self._live_rows_only = self._allowed(
             "live rows only",
             self.signal.live_rows_only,
@@ -106,20 +100,6 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             if self.accelerator.is_main_process:
                 _log.info("%s: off, because %s", shortcut, why_not)
         return wanted and why_not is None
-
-    def _why_not_fast(self) -> str | None:
-        extra = set(self.args.generation_kwargs or {}) - _SAMPLING_FIELDS
-        if self.use_vllm:
-            return "vLLM generates"
-        if self.use_transformers_continuous_batching:
-            return "transformers' continuous batching was asked for"
-        if self.rollout_func is not None:
-            return "a rollout_func generates"
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return "the weights are sharded"
-        if extra or self.args.cache_implementation is not None:
-            return f"generation_kwargs {sorted(extra)} and cache_implementation are transformers' own"
-        return None
 
     # -- problems --------------------------------------------------------------------------------
 
@@ -163,18 +143,18 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         index = {ids: place for place, ids in enumerate(distinct)}
         # A row's place in the whole batch keys its random stream: one process or eight, the same draws.
         first = self.accelerator.process_index * len(prompt_ids)
-        mode = "train" if model.training else "eval"
+        places = range(first, first + len(prompt_ids))
+        if model.training:
+            batch = self._step % self.args.gradient_accumulation_steps
+            keys: list[tuple[Any, ...]] = [
+                ("train", self.state.global_step, batch, place // group_size) for place in places
+            ]
+        else:
+            # All batches of an evaluation come at one step, each from place 0 on: the prompt tells them apart.
+            keys = [("eval", self.state.global_step, tuple(ids)) for ids in prompt_ids]
         draws = [
-            stream(
-                wanted.max_new_tokens,
-                self.args.seed,
-                mode,
-                self.state.global_step,
-                self._step % self.args.gradient_accumulation_steps,
-                (first + row) // group_size,
-                (first + row) % group_size,
-            )
-            for row in range(len(prompt_ids))
+            stream(wanted.max_new_tokens, self.args.seed, *key, place % group_size)
+            for key, place in zip(keys, places, strict=True)
         ]
         with evaluating(model), merged(model):
             return decode(
@@ -182,13 +162,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
                 distinct,
                 [index[tuple(ids)] for ids in prompt_ids],
                 draws,
-                sampling=Sampling(
-                    temperature=wanted.temperature,
-                    top_p=1.0 if wanted.top_p is None else wanted.top_p,
-                    top_k=wanted.top_k or 0,
-                    min_p=wanted.min_p,
-                    repetition_penalty=wanted.repetition_penalty or 1.0,
-                ),
+                sampling=Sampling.of(wanted),
                 max_tokens=wanted.max_new_tokens,
                 stops=self.eos_token_ids,
                 pad=self._tokenizer.pad_token_id,
@@ -227,7 +201,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             self._advance(rewards, outcome)
         if self.signal.outcome is not None and self.signal.gate and (plan is None or plan.is_gated):
             rewards = live_rows.gated(rewards, outcome, self.num_generations)
-        self._dead_rows = live_rows.dead_rows(self._totals(rewards), self.num_generations)
+        self._dead_rows = live_rows.dead_rows(self._compared(rewards), self.num_generations)
         self._record("time/score_s", time.perf_counter() - started)
         return rewards
 
@@ -253,8 +227,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
 
     def _advance(self, rewards: torch.Tensor, outcome: torch.Tensor) -> None:
         """Let the plan see this step; what it changes counts from the next one on."""
-        columns = dict(zip(self.reward_func_names, rewards.T.double().cpu().numpy(), strict=True))
-        why = self.plan.see(columns, outcome.view(-1, self.num_generations).double().cpu().numpy())
+        columns = dict(zip(self.reward_func_names, rewards.T.cpu().double().numpy(), strict=True))
+        why = self.plan.see(columns, outcome.view(-1, self.num_generations).cpu().double().numpy())
         if why is not None and self.signal.on_plan is not None and self.accelerator.is_main_process:
             self.signal.on_plan(self.state.global_step + 1, why)
 
@@ -262,12 +236,23 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         totals = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         return torch.where(torch.isnan(rewards).all(dim=1), torch.nan, totals)
 
+    def _compared(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return the values by which completions of a group are told apart, (completions, values).
+
+        Their total; or, where TRL normalises each reward by itself, every reward that has a weight: two that
+        cancel in the total do not in the advantage.
+        """
+        if self.multi_objective_aggregation == "sum_then_normalize":
+            return self._totals(rewards).unsqueeze(1)
+        return rewards[:, self.reward_weights.to(rewards.device) != 0]
+
     def _measure(
         self, rewards: torch.Tensor, outcome: torch.Tensor, completion_ids_list: list[list[int]]
     ) -> None:
         groups = (-1, self.num_generations)
-        totals = self._totals(rewards).view(groups).double().cpu().numpy()
-        signal = group_signal(totals, outcome.view(groups).double().cpu().numpy())
+        compared = self._compared(rewards).T.cpu().double().numpy()
+        live = np.any([live_groups(values.reshape(groups)) for values in compared], axis=0)
+        signal = group_signal(live, outcome.view(groups).cpu().double().numpy())
         self._record("signal/live_share", signal.live)
         if self.signal.outcome is not None:
             self._record("signal/mixed_share", signal.mixed)
@@ -293,8 +278,8 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         written = rollout_rows.written(inputs, completions, completion_ids_list, decoded, prefill)
         self._pending_rollouts = rollout_rows.scored(
             gather_object(written),
-            rewards.double().cpu().numpy(),
-            self._totals(rewards).double().cpu().numpy(),
+            rewards.cpu().double().numpy(),
+            self._totals(rewards).cpu().double().numpy(),
             names=self.reward_func_names,
             group_size=self.num_generations,
             step=self.state.global_step + 1,
@@ -366,8 +351,9 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             return
         # TRL computes the advantages after the rewards; its log holds them in the same order.
         advantages = list(self._logs["advantages"])[-len(self._pending_rollouts) :]
-        for row, advantage in zip(self._pending_rollouts, advantages, strict=True):
-            row["advantage"] = advantage
+        dead = [False] * len(advantages) if self._dead_rows is None else self._dead_rows.tolist()
+        for row, advantage, is_dead in zip(self._pending_rollouts, advantages, dead, strict=True):
+            row["advantage"] = 0.0 if is_dead else advantage
         if self.accelerator.is_main_process:
             self.signal.on_rollouts(self.state.global_step + 1, self._pending_rollouts)
         self._pending_rollouts = []
@@ -407,9 +393,3 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
             ]
         log_probs = torch.cat([log_prob for log_prob, _ in scored])
         return log_probs, torch.cat([entropy for _, entropy in scored]) if compute_entropy else None, None
-
-
-def _is_patched_by_unsloth(model: torch.nn.Module) -> bool:
-    """Return whether Unsloth replaced a layer's forward, or TRL's trainer, which it does when imported first."""
-    origins = {trl.GRPOTrainer.__module__, *(str(module.forward.__module__) for module in model.modules())}
-    return any("unsloth" in origin.lower() for origin in origins)
