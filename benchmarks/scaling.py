@@ -142,6 +142,8 @@ def plot(table: dict[str, list[tuple[int, dict[str, float], Shape]]], path: Path
                 label=arm,
             )
         axes.set_xscale("log", base=2)
+        sizes = [value for value, _, _ in rows]
+        axes.set_xticks(sizes, labels=[f"{value:,}" for value in sizes])
         axes.set(xlabel=DIMENSIONS[name][0], ylim=(0, None))
     grid[0].set_ylabel("ms of update per completion")
     grid[0].legend()
