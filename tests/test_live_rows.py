@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,9 +39,19 @@ def test_a_group_larger_than_a_list_is_cut() -> None:
     assert share_out([0] * 6, [1] * 6, 3, 2) == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_groups_that_fit_into_no_list_whole_are_cut_in_order() -> None:
+def test_groups_that_fit_into_no_list_whole_are_cut() -> None:
     # Three groups of two rows in two lists of three rows.
     assert share_out(_rows({0: 2, 1: 2, 2: 2}), [1] * 6, 2, 3) == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_groups_are_cut_where_padding_costs_more_than_their_prompts_again() -> None:
+    # Whole: two lists of two rows, 4 times 90 tokens and two prompts. Cut: 2 times 90, 2 times 10, four prompts.
+    groups, tokens = _rows({0: 2, 1: 2}), [90, 10, 10, 90]
+    assert share_out(groups, tokens, 2, 2, prompt=20) == [[0, 3], [1, 2]]
+    assert share_out(groups, tokens, 2, 2, prompt=100) == [[0, 1], [2, 3]]
+    # 360 + 2p against 200 + 4p tokens: at p = 71 the cut leaves 484 of 502, which is not worth it; at 62, 448 of 484.
+    assert share_out(groups, tokens, 2, 2, prompt=71) == [[0, 1], [2, 3]]
+    assert share_out(groups, tokens, 2, 2, prompt=62) == [[0, 3], [1, 2]]
 
 
 def test_without_a_row_all_lists_are_empty() -> None:
@@ -53,10 +66,14 @@ def test_every_row_is_in_one_list_and_no_list_has_more_than_its_room(data: st.Da
     live = data.draw(st.integers(0, bins * room // group_size))
     groups = [group for group in range(live) for _ in range(group_size)]
     tokens = data.draw(st.lists(st.integers(1, 50), min_size=len(groups), max_size=len(groups)))
-    shares = share_out(groups, tokens, bins, room, updates=updates)
+    prompt = data.draw(st.sampled_from([0.0, 10.0, 100.0, math.inf]))
+    shares = share_out(groups, tokens, bins, room, prompt=prompt, updates=updates)
     assert len(shares) == bins
     assert sorted(row for share in shares for row in share) == list(range(len(groups)))
     assert max(len(share) for share in shares) <= room
+    for share in shares:
+        kept = [group for group, _ in itertools.groupby(groups[row] for row in share)]
+        assert len(kept) == len(set(kept)), "the rows of a group stand together"
 
 
 def _batch() -> dict[str, torch.Tensor]:

@@ -310,6 +310,19 @@ def test_a_micro_batch_that_no_live_group_fills_changes_neither_gradient_nor_ent
     assert log["entropy"] == pytest.approx(whole["entropy"], rel=0.1)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradient_is_stock_trls_when_groups_are_cut_into_rows_of_like_length(
+    tmp_path, monkeypatch, checkpointing
+) -> None:
+    monkeypatch.setattr("warmstart.training.live_rows._WORTH", 10.0)
+    cut = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 3}
+    stock, _, _ = _gradients(trl.GRPOTrainer, tmp_path, **cut)
+    ours, _, trainer = _gradients(GRPOTrainer, tmp_path, gradient_checkpointing=checkpointing, **cut)
+    first, second, _ = (batch["completion_mask"].sum(dim=1) for batch in trainer._buffered_inputs)
+    assert first.min() >= second.max(), "the longer half of all rows, then the shorter one"
+    assert _relative_gap(ours, stock) <= 1e-5
+
+
 def test_a_generation_for_two_updates_gives_each_of_them_a_share_of_the_live_groups(tmp_path) -> None:
     cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "steps_per_generation": 6}
     _, _, trainer = _gradients(GRPOTrainer, tmp_path, **cut)

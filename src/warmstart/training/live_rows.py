@@ -7,7 +7,8 @@ stays the one it would have been with them; `divisor_scale` sees to that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,8 @@ TOKEN_DIVISOR = ("dapo", "cispo", "vespo")
 """Loss types divided by the token count of the whole generation batch, which TRL hands over."""
 ROW_DIVISOR = ("grpo", "dr_grpo", "sapo", "luspo")
 """Loss types divided by the number of rows in the micro-batch."""
+_WORTH = 0.95
+"""Groups are cut where that leaves at most this share of the tokens: more prompts are also more, smaller products."""
 _SAME = 1e-6
 """Rewards that differ by less are equal, as in `learning_signal`."""
 
@@ -79,50 +82,90 @@ def live_rows(advantages_B: torch.Tensor, group_of_B: torch.Tensor) -> torch.Ten
 
 
 def share_out(
-    group_of_rows: Sequence[int], tokens: Sequence[int], bins: int, room: int, *, updates: int = 1
+    group_of_rows: Sequence[int],
+    tokens: Sequence[int],
+    bins: int,
+    room: int,
+    *,
+    prompt: float = math.inf,
+    updates: int = 1,
 ) -> list[list[int]]:
     """Return ``bins`` lists of row positions: as few as fit, of like size and length, then empty ones.
 
     Long lists use a processor best, and rows of like length need little padding; a list without rows costs
-    next to nothing. Groups stay whole where they fit, so that a prompt is computed once; one of more than
-    ``room`` rows is cut. Every optimizer step gets a like share of the tokens: the costliest group goes to the
-    step that has the fewest.
+    next to nothing. A group stays whole, so that its prompt is computed once, unless it has more than ``room``
+    rows, or its completions are so unlike in length that padding them costs clearly more than computing the prompt
+    again: then its rows are cut into pieces of like length. Every optimizer step gets a like share of the tokens:
+    the costliest piece goes to the step that has the fewest.
 
     Args:
         group_of_rows: The group of each row; rows of a group stand together.
         tokens: Completion tokens of each row.
         bins: How many lists.
         room: The most rows in one list; ``bins * room`` rows fit.
+        prompt: Tokens that are computed once for all rows of a group in a list; 0 where prompts are not shared.
         updates: How many optimizer steps the lists are for, ``bins / updates`` of them in a row for each.
     """
     groups: dict[int, list[int]] = {}
     for position, group in enumerate(group_of_rows):
         groups.setdefault(group, []).append(position)
-    pieces = [rows[at : at + room] for rows in groups.values() for at in range(0, len(rows), room)]
-    by_cost = sorted(pieces, key=lambda rows: -sum(tokens[row] for row in rows))
+
+    def cost(lists: list[list[int]]) -> float:
+        filled = [rows for rows in lists if rows]
+        padded = sum(len(rows) * max(tokens[row] for row in rows) for rows in filled)
+        shown = sum(len({group_of_rows[row] for row in rows}) for rows in filled)
+        return padded + (prompt * shown if prompt else 0.0)
+
+    whole = [rows[at : at + room] for rows in groups.values() for at in range(0, len(rows), room)]
+    best = _arranged(whole, tokens, bins, room, updates)
+    size = max((len(piece) for piece in whole), default=1)
+    while size > 1 and (best is None or prompt < math.inf):
+        size = (size + 1) // 2
+        cut = _arranged(_cut(groups.values(), tokens, size), tokens, bins, room, updates)
+        if cut is not None and (best is None or cost(cut) < _WORTH * cost(best)):
+            # In their order, which puts the rows of a group together.
+            best = [sorted(rows) for rows in cut]
+    return _in_order(len(group_of_rows), bins) if best is None else best
+
+
+def _cut(groups: Iterable[list[int]], tokens: Sequence[int], size: int) -> list[list[int]]:
+    """Return each group's rows in pieces of at most ``size`` rows, the longest completions together."""
+    longest_first = [sorted(rows, key=lambda row: -tokens[row]) for rows in groups]
+    return [rows[at : at + size] for rows in longest_first for at in range(0, len(rows), size)]
+
+
+def _arranged(
+    pieces: Sequence[list[int]], tokens: Sequence[int], bins: int, room: int, updates: int
+) -> list[list[int]] | None:
+    """Return the pieces in ``bins`` lists, as `share_out` says, or None if they do not fit."""
     of_step: list[list[list[int]]] = [[] for _ in range(updates)]
     load = [0] * updates
-    for rows in by_cost:
+    for rows in sorted(pieces, key=lambda rows: -sum(tokens[row] for row in rows)):
         step = load.index(min(load))
         of_step[step].append(rows)
         load[step] += sum(tokens[row] for row in rows)
-    filled = [_fewest(groups_of_step, tokens, room) for groups_of_step in of_step]
+    filled = [_fewest(pieces_of_step, tokens, room) for pieces_of_step in of_step]
     each = bins // updates
     if any(len(lists) > each for lists in filled):
-        return _in_order(len(group_of_rows), bins)
+        return None
     return [rows for lists in filled for rows in lists + [[]] * (each - len(lists))]
 
 
-def _fewest(groups: Sequence[list[int]], tokens: Sequence[int], room: int) -> list[list[int]]:
-    """Return the groups' rows in the fewest lists of at most ``room``, the largest as small as may be."""
-    longest_first = sorted(groups, key=lambda rows: -max(tokens[row] for row in rows))
+def _fewest(pieces: Sequence[list[int]], tokens: Sequence[int], room: int) -> list[list[int]]:
+    """Return the pieces' rows in the fewest lists of at most ``room``, the largest as small as may be."""
+    longest_first = sorted(pieces, key=lambda rows: -max(tokens[row] for row in rows))
     fewest = len(_filled(longest_first, room))
-    return next(lists for most in range(1, room + 1) if len(lists := _filled(longest_first, most)) == fewest)
+    least = math.ceil(sum(map(len, pieces)) / max(1, fewest))
+    return next(
+        lists
+        for most in range(max(1, least), room + 1)
+        if len(lists := _filled(longest_first, most)) == fewest
+    )
 
 
-def _filled(groups: Sequence[list[int]], room: int) -> list[list[int]]:
+def _filled(pieces: Sequence[list[int]], room: int) -> list[list[int]]:
     lists: list[list[int]] = []
-    for rows in groups:
+    for rows in pieces:
         if lists and len(lists[-1]) + len(rows) <= room:
             lists[-1] = lists[-1] + rows
         else:

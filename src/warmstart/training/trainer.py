@@ -319,7 +319,9 @@ class GRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc]
         lengths = scored["completion_mask"].sum(dim=1)[rows].tolist()
         # A generation that is not cut at optimizer steps is cut where both are.
         updates = bins // math.gcd(bins, self.args.gradient_accumulation_steps)
-        shares = live_rows.share_out(group[rows].tolist(), lengths, bins, stock_rows, updates=updates)
+        prompt = float(scored["prompt_mask"].sum(dim=1).max()) if self._share_prompts else 0.0
+        groups = group[rows].tolist()
+        shares = live_rows.share_out(groups, lengths, bins, stock_rows, prompt=prompt, updates=updates)
         sizes = torch.tensor([[len(share) for share in shares]], device=rows.device)
         sizes = self.accelerator.gather(sizes).view(-1, bins).amax(dim=0)
         updated = torch.tensor([len(rows) / scored["advantages"].shape[0]], device=rows.device)
