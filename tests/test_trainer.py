@@ -323,6 +323,23 @@ def test_gradient_is_stock_trls_when_groups_are_cut_into_rows_of_like_length(
     assert _relative_gap(ours, stock) <= 1e-5
 
 
+def test_two_threads_come_to_the_same_gradient_bit_for_bit(tmp_path) -> None:
+    """A micro-batch of one group: both threads add to the gradient of its one prompt at once."""
+
+    def unlike(completions, **kwargs):
+        return [float(place % 3) for place in range(len(completions))]
+
+    one = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_generations": 8}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, *others = (_gradients(GRPOTrainer, tmp_path, reward=unlike, **one)[0] for _ in range(5))
+    finally:
+        torch.set_num_threads(threads)
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+
+
 def test_a_generation_for_two_updates_gives_each_of_them_a_share_of_the_live_groups(tmp_path) -> None:
     cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "steps_per_generation": 6}
     _, _, trainer = _gradients(GRPOTrainer, tmp_path, **cut)

@@ -63,7 +63,10 @@ def _cached(
         use_cache=True,
         logits_to_keep=1,
     )
-    cache.batch_select_indices(group)
+    for layer in cache.layers:
+        # Not `batch_select_indices`, which indexes: its gradient is added up by several threads at once on a CPU, in
+        # whatever order they come, and no run is like another.
+        layer.keys, layer.values = layer.keys.index_select(0, group), layer.values.index_select(0, group)
     ids = input_ids[:, shared:]
     labels = ids.masked_fill(attention_mask[:, shared:] == 0, -100)
     labels[:, 0] = -100
