@@ -5,9 +5,9 @@
 The update alone (log-probabilities, loss, gradient) of completions made of random tokens, on a small
 Qwen2 with random weights: its cost depends on neither. Completions end between half of the longest and all of
 it, as real ones do: a batch without padding needs no mask, and transformers then takes a causal kernel that only
-whole rows can use. One dimension grows, the others stay. Both arms
-have the same rows and take turns in one process; the median of the rounds counts. With warmstart the cost
-per completion of a long prompt falls with the group size, since the prompt is computed once per group.
+whole rows can use. One dimension grows, the others stay. Both arms have the same rows and take turns in one
+process; the median of the rounds counts. With warmstart the cost per completion of a long prompt falls with the
+group size, since the prompt is computed once per group.
 """
 
 from __future__ import annotations
@@ -80,10 +80,8 @@ def rows_of(shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
         shape.group_size, dim=0
     )
     completions = torch.randint(0, VOCABULARY, (shape.rows, shape.completion))
-    ids, lengths = (
-        torch.cat([prompts, completions], dim=1),
-        torch.randint(shape.completion // 2, shape.completion, (shape.rows,)),
-    )
+    ids = torch.cat([prompts, completions], dim=1)
+    lengths = torch.randint(shape.completion // 2, shape.completion, (shape.rows,))
     lengths[0] = shape.completion
     places = torch.arange(ids.shape[1])
     return ids, (places < shape.prompt + lengths[:, None]).long()

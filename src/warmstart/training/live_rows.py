@@ -214,9 +214,9 @@ def micro_batch(batch: Batch, rows: Sequence[int], *, size: int, stock_rows: int
 def _trimmed(batch: Batch) -> Batch:
     prompt, completion = batch["prompt_mask"], batch["completion_mask"]
     before = int(prompt.any(dim=0).int().argmax())
-    last = int(completion.any(dim=0).nonzero().max()) + 1 if completion.any() else 1
-    # TRL takes one column for one value per sequence, and counts it in its metrics, mask or not.
-    after = max(last, 2)
+    last = int(completion.any(dim=0).nonzero().max()) if completion.any() else 0
+    # Two at least: TRL takes one column for one value per sequence, and counts it in its metrics, mask or not.
+    after = max(last + 1, 2)
     result = dict(batch)
     for name in ("prompt_ids", "prompt_mask"):
         result[name] = batch[name][:, before:]
