@@ -320,7 +320,7 @@ def _probe_again(
 
 
 def _without_more(found: Probe) -> Probe:
-    """Return the probe as it is judged when no warm start is left: a gentler one may have been, and was not needed."""
+    """Return the probe as it is judged when no warm start is left; the one that was had a gentler one behind it."""
     told = found.diagnosis
     decision = decide(told.findings, told.signal["live_share"], found.live_bound, is_last_rung=True)
     return replace(found, diagnosis=replace(told, decision=decision))

@@ -67,7 +67,7 @@ class Sampling:
         return found
 
 
-def stream(max_tokens: int, *key: int | str) -> npt.NDArray[np.float64]:
+def stream(max_tokens: int, *key: int | str | tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Return ``max_tokens`` uniform draws in [0, 1) that belong to ``key`` alone.
 
     Keyed streams (Philox, Salmon et al., SC'11) make a completion's draws independent of the batch, the
